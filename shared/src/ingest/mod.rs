@@ -1,0 +1,276 @@
+//! From text to objects: YAML and JSON, many documents, lists of objects.
+//!
+//! JSON takes a fast way (serde_json). Everything else, and everything in which something is wrong,
+//! goes through a tree whose nodes know their places ([`yaml`]), so that messages point at them.
+//! Documents are independent and read in parallel.
+
+mod convert;
+mod de;
+mod document;
+pub mod kind;
+mod raw;
+pub mod yaml;
+
+use crate::diagnostic::{Diagnostic, Severity, nearest};
+use crate::object::{Object, Origin, Path, Step, place_in};
+use convert::{Context, Problems};
+use de::FitError;
+use document::{Document, documents, json_list, peek_json};
+use kind::{Kind, classify};
+use rayon::prelude::*;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use yaml::{Node, Value};
+
+/// What came out of one or more sources.
+#[derive(Debug, Default)]
+pub struct Ingested {
+    /// The objects, in the order of the input.
+    pub objects: Vec<Object>,
+    /// What is wrong, in the order of the input.
+    pub diagnostics: Vec<Diagnostic>,
+    /// How many objects were left out because their kind says nothing about connectivity.
+    pub ignored: BTreeMap<String, usize>,
+}
+
+impl Ingested {
+    /// Whether anything is wrong that must make the run fail (H3).
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    /// Takes in what another source gave.
+    pub fn extend(&mut self, other: Ingested) {
+        self.objects.extend(other.objects);
+        self.diagnostics.extend(other.diagnostics);
+        for (kind, count) in other.ignored {
+            *self.ignored.entry(kind).or_default() += count;
+        }
+    }
+}
+
+/// Reads one source. `name` is what messages call it; objects that name no namespace get
+/// `default_namespace`.
+pub fn ingest(name: &str, bytes: &[u8], default_namespace: &str) -> Ingested {
+    let source: Arc<str> = name.into();
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
+        Err(error) => {
+            let valid = bytes.get(..error.valid_up_to()).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or_default();
+            let place = place_in(&source, valid, (1, 1), valid.len()..valid.len());
+            let help = "Kubernetes manifests are UTF-8 text; is this the right file?";
+            let diagnostic = Diagnostic::error("not UTF-8 text").at(place).help(help);
+            return Ingested { diagnostics: vec![diagnostic], ..Ingested::default() };
+        }
+    };
+    let reader = Reader { source: &source, default_namespace };
+    documents(text)
+        .into_par_iter()
+        .map(|document| reader.document(&document))
+        .reduce(Ingested::default, |mut all, one| {
+            all.extend(one);
+            all
+        })
+}
+
+struct Reader<'r> {
+    source: &'r Arc<str>,
+    default_namespace: &'r str,
+}
+
+/// The kind that a list gives to items that name none themselves (`PodList` holds pods).
+struct ItemKind<'h> {
+    api_version: &'h str,
+    kind: &'h str,
+}
+
+impl Reader<'_> {
+    fn document(&self, document: &Document<'_>) -> Ingested {
+        if document.text.trim_start().starts_with('{') {
+            if let Some(done) = self.json_document(document) {
+                return done;
+            }
+        }
+        self.yaml_document(document)
+    }
+
+    /// The fast way; `None` when this is not JSON, or when something is wrong with it.
+    fn json_document(&self, document: &Document<'_>) -> Option<Ingested> {
+        let head = peek_json(document.text);
+        if head.list {
+            let list = json_list(document)?;
+            let item_kind = list.item_kind();
+            return Some(
+                list.items
+                    .par_iter()
+                    .map(|item| self.json_item(item, &item_kind))
+                    .reduce(Ingested::default, |mut all, one| {
+                        all.extend(one);
+                        all
+                    }),
+            );
+        }
+        self.json_object(document, head.api_version.as_deref()?, head.kind.as_deref()?)
+    }
+
+    fn json_item(&self, item: &Document<'_>, from_list: &ItemKind<'_>) -> Ingested {
+        let head = if from_list.kind.is_empty() { peek_json(item.text) } else { document::JsonHead::default() };
+        let api_version = head.api_version.as_deref().unwrap_or(from_list.api_version);
+        let kind = head.kind.as_deref().unwrap_or(from_list.kind);
+        self.json_object(item, api_version, kind).unwrap_or_else(|| match Node::parse_one(item.text) {
+            Ok(node) => self.yaml_object(item, &node, &Path::default(), from_list),
+            Err(error) => self.failure(item, error.message, error.span, None),
+        })
+    }
+
+    fn json_object(&self, document: &Document<'_>, api_version: &str, kind: &str) -> Option<Ingested> {
+        if kind.is_empty() {
+            return None;
+        }
+        let known = classify(api_version, kind);
+        if known == Kind::Other {
+            // Still read to its end: a broken rest must not pass unseen.
+            serde_json::from_str::<serde::de::IgnoredAny>(document.text).ok()?;
+            return Some(ignored(kind));
+        }
+        let context = self.context(document, api_version, kind, known, Path::default());
+        let mut deserializer = serde_json::Deserializer::from_str(document.text);
+        let (objects, problems) = convert::read(known, &mut deserializer, context).ok()?;
+        deserializer.end().ok()?;
+        let node = if problems.0.is_empty() { None } else { Some(Node::parse_one(document.text).ok()?) };
+        Some(self.finish(document, node.as_ref(), &[], objects, problems))
+    }
+
+    fn yaml_document(&self, document: &Document<'_>) -> Ingested {
+        let node = match Node::parse_one(document.text) {
+            Ok(node) => node,
+            Err(error) => {
+                let templated = document.text.contains("{{").then(|| {
+                    "this looks like a Helm template: render it first, `helm template CHART | netsim … -f -`".to_owned()
+                });
+                return self.failure(document, error.message, error.span, templated);
+            }
+        };
+        match &node.value {
+            Value::Null => Ingested::default(),
+            Value::Map(_) => self.yaml_object(document, &node, &Path::default(), &ItemKind { api_version: "", kind: "" }),
+            _ => self.not_an_object(document, node.span.clone()),
+        }
+    }
+
+    fn yaml_object(&self, document: &Document<'_>, node: &Node<'_>, within: &Path, from_list: &ItemKind<'_>) -> Ingested {
+        let text_of = |key: &str| node.get(key).and_then(Node::text);
+        let api_version = text_of("apiVersion").unwrap_or(from_list.api_version.into());
+        let kind = text_of("kind").unwrap_or(from_list.kind.into());
+        if kind.is_empty() {
+            return self.not_an_object(document, node.span.start..node.span.start + 1);
+        }
+        if let (Some(item_kind), Some(items)) = (kind.strip_suffix("List"), node.get("items")) {
+            return self.yaml_items(document, items, &within.key("items"), &ItemKind { api_version: &api_version, kind: item_kind });
+        }
+        let known = classify(&api_version, &kind);
+        if known == Kind::Other {
+            return ignored(&kind);
+        }
+        let context = self.context(document, &api_version, &kind, known, within.clone());
+        match convert::read(known, node, context) {
+            Ok((objects, problems)) => self.finish(document, Some(node), &within.0, objects, problems),
+            Err(error) => {
+                let help = help_for(&error);
+                self.failure(document, error.message, error.span.unwrap_or(node.span.clone()), help)
+            }
+        }
+    }
+
+    fn yaml_items(&self, document: &Document<'_>, items: &Node<'_>, path: &Path, from_list: &ItemKind<'_>) -> Ingested {
+        let mut all = Ingested::default();
+        match &items.value {
+            Value::Null => {}
+            Value::List(list) => {
+                for (i, item) in list.iter().enumerate() {
+                    all.extend(self.yaml_object(document, item, &path.index(i), from_list));
+                }
+            }
+            _ => all.extend(self.failure(document, "`items` is not a list".into(), items.span.clone(), None)),
+        }
+        all
+    }
+
+    fn context<'c>(&'c self, document: &Document<'_>, api_version: &'c str, kind: &'c str, known: Kind, within: Path) -> Context<'c> {
+        // Only policies are pointed into later; keeping every pod's text would cost more than all else.
+        let text = (known == Kind::NetworkPolicy).then(|| document.text.into());
+        let origin = Origin { source: self.source.clone(), line: document.first_line, text_at: document.at, text, within };
+        Context { default_namespace: self.default_namespace, api_version, kind, origin }
+    }
+
+    /// Turns problems into diagnostics with places. `node` is the object, at `within` of the text.
+    fn finish(&self, document: &Document<'_>, node: Option<&Node<'_>>, within: &[Step], mut objects: Vec<Object>, problems: Problems) -> Ingested {
+        if let (false, Some(node)) = (within.is_empty(), node) {
+            let line = place_in(self.source, document.text, document.at, node.span.clone()).line;
+            for object in &mut objects {
+                origin_of(object).line = line;
+            }
+        }
+        let diagnostics = problems.0.into_iter().map(|problem| {
+            let span = node.map_or(0..0, |node| node.span_of(&problem.path.0));
+            let place = place_in(self.source, document.text, document.at, span);
+            Diagnostic { severity: problem.severity, message: problem.message, place: Some(place), help: problem.help }
+        });
+        Ingested { diagnostics: diagnostics.collect(), objects, ignored: BTreeMap::new() }
+    }
+
+    fn failure(&self, document: &Document<'_>, message: String, span: Range<usize>, help: Option<String>) -> Ingested {
+        let place = place_in(self.source, document.text, document.at, span);
+        let diagnostic = Diagnostic { severity: Severity::Error, message, place: Some(place), help };
+        Ingested { diagnostics: vec![diagnostic], ..Ingested::default() }
+    }
+
+    fn not_an_object(&self, document: &Document<'_>, span: Range<usize>) -> Ingested {
+        let place = place_in(self.source, document.text, document.at, span);
+        let diagnostic = Diagnostic::warning("not a Kubernetes object: it has no `kind`; left out")
+            .at(place)
+            .help("every object needs `apiVersion` and `kind`; name the files you mean if others lie beside them");
+        let mut left_out = ignored("(no kind)");
+        left_out.diagnostics.push(diagnostic);
+        left_out
+    }
+}
+
+fn ignored(kind: &str) -> Ingested {
+    Ingested { ignored: BTreeMap::from([(kind.to_owned(), 1)]), ..Ingested::default() }
+}
+
+/// The origin of an object, to be completed.
+fn origin_of(object: &mut Object) -> &mut Origin {
+    match object {
+        Object::Namespace(o) => &mut o.origin,
+        Object::Pod(o) => &mut o.origin,
+        Object::Workload(o) => &mut o.origin,
+        Object::Service(o) => &mut o.origin,
+        Object::EndpointSlice(o) => &mut o.origin,
+        Object::Node(o) => &mut o.origin,
+        Object::NetworkPolicy(o) => &mut o.origin,
+        Object::Foreign(o) => &mut o.origin,
+    }
+}
+
+/// What to do about a shape that does not fit.
+fn help_for(error: &FitError) -> Option<String> {
+    let mut words = error.message.split('`').skip(1).step_by(2);
+    if error.message.starts_with("unknown field") {
+        let given = words.next()?;
+        let known: Vec<&str> = words.collect();
+        return nearest(given, known.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
+    }
+    error.message.contains("expected a string").then(|| "put it in quotes: labels and names are text".to_owned())
+}
+
+/// Reads one object of the test's own, for callers that have a value at hand.
+impl<'h> document::JsonList<'h> {
+    fn item_kind(&'h self) -> ItemKind<'h> {
+        let kind = self.kind.as_deref().unwrap_or_default();
+        ItemKind { api_version: self.api_version.as_deref().unwrap_or_default(), kind: kind.strip_suffix("List").unwrap_or_default() }
+    }
+}

@@ -1,0 +1,27 @@
+//! The pure core of netsim: Kubernetes NetworkPolicy from text to verdict.
+//!
+//! ```text
+//! bytes ── ingest ──▶ objects ── cluster ──▶ ClusterIndex ── compile ──▶ Compiled ─┬─▶ evaluate (a verdict and its reason)
+//!                                                                                   ├─▶ relation (all pairs, by classes)
+//!                                                                                   └─▶ the enforcer's renderer
+//! ```
+//!
+//! Everything here is values in, values out: no file system, no clock, no environment, no async.
+//! What a verdict means is written in `docs/semantics.md`; comments name its clauses as `(A3)`.
+//! [`reference`] is a second, naive evaluator written straight from that document; the tests
+//! demand that it and the compiled form agree.
+
+pub mod cluster;
+pub mod compile;
+pub mod diagnostic;
+pub mod evaluate;
+pub mod explain;
+pub mod ingest;
+pub mod net;
+pub mod object;
+pub mod policy;
+pub mod ports;
+pub mod query;
+pub mod reference;
+pub mod relation;
+pub mod selector;

@@ -1,0 +1,149 @@
+//! NetworkPolicy v1 in the field's words: target, peer, port, rule. Typed, validated, canonical.
+
+use crate::object::Origin;
+use crate::ports::{PortRange, Protocol};
+use crate::selector::Selector;
+use ipnet::IpNet;
+use std::fmt;
+
+/// Which way a rule looks: who may come in, or where one may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// Connections to the selected pods.
+    Ingress,
+    /// Connections from the selected pods.
+    Egress,
+}
+
+impl Direction {
+    /// Both, ingress first.
+    pub const ALL: [Direction; 2] = [Direction::Ingress, Direction::Egress];
+
+    /// The name of the rule list in `spec`.
+    pub fn field(self) -> &'static str {
+        match self {
+            Direction::Ingress => "ingress",
+            Direction::Egress => "egress",
+        }
+    }
+
+    /// The name of the peer list in a rule.
+    pub fn peer_field(self) -> &'static str {
+        match self {
+            Direction::Ingress => "from",
+            Direction::Egress => "to",
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.field())
+    }
+}
+
+/// A NetworkPolicy (`networking.k8s.io/v1`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkPolicy {
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+    /// Which pods of its namespace it selects.
+    pub pod_selector: Selector,
+    /// The ingress rules, when it isolates for ingress (A2 already applied); `None` when it does not.
+    pub ingress: Option<Vec<Rule>>,
+    /// The egress rules, when it isolates for egress (A2 already applied); `None` when it does not.
+    pub egress: Option<Vec<Rule>>,
+    /// Where it was read.
+    pub origin: Origin,
+}
+
+impl NetworkPolicy {
+    /// The rules of a direction, or `None` when the policy does not isolate for it.
+    pub fn rules(&self, direction: Direction) -> Option<&[Rule]> {
+        match direction {
+            Direction::Ingress => self.ingress.as_deref(),
+            Direction::Egress => self.egress.as_deref(),
+        }
+    }
+}
+
+/// One rule: any of the peers, on any of the ports.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rule {
+    /// The peers; `None` stands for every peer, outside the cluster included (A8).
+    pub peers: Option<Vec<Peer>>,
+    /// The ports; `None` stands for every port of every protocol (A8).
+    pub ports: Option<Vec<PortMatch>>,
+}
+
+/// One item of `from` or `to`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// Pods (B1): those that `pods` selects, in the namespaces in scope.
+    Pods {
+        /// `None`: the policy's own namespace; `Some`: the namespaces that it selects.
+        namespaces: Option<Selector>,
+        /// The pods there; a missing `podSelector` beside a `namespaceSelector` is everything (B1).
+        pods: Selector,
+    },
+    /// Addresses (B5).
+    Block(IpBlock),
+}
+
+/// A CIDR without its exceptions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IpBlock {
+    /// The block, canonical.
+    pub cidr: IpNet,
+    /// Sorted blocks inside `cidr` that do not belong to it.
+    pub except: Vec<IpNet>,
+}
+
+impl fmt::Display for IpBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.cidr)?;
+        for (i, except) in self.except.iter().enumerate() {
+            write!(f, "{}{except}", if i == 0 { " except " } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+/// One item of `ports`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PortMatch {
+    /// Numbers: all of a protocol (C1), one port, or `port`..`endPort` (C2).
+    Range(PortRange),
+    /// A name, resolved on the destination pod (C3).
+    Named(NamedPort),
+}
+
+/// A port name on a protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NamedPort {
+    /// The protocol that the rule names.
+    pub protocol: Protocol,
+    /// The port's name.
+    pub name: Box<str>,
+}
+
+impl PortMatch {
+    /// The protocol it is about.
+    pub fn protocol(&self) -> Protocol {
+        match self {
+            PortMatch::Range(range) => range.protocol,
+            PortMatch::Named(named) => named.protocol,
+        }
+    }
+}
+
+impl fmt::Display for PortMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PortMatch::Range(range) => range.fmt(f),
+            PortMatch::Named(named) => write!(f, "{} {}", named.protocol, named.name),
+        }
+    }
+}
