@@ -134,8 +134,10 @@ mod tests {
 
     #[test]
     fn renders_place_marks_and_help() {
-        let place = Place { source: "a.yaml".into(), line: 12, column: 9, text: Some("  cidr: 300.0.0.0/8".into()), width: 11 };
-        let shown = Diagnostic::error("`300.0.0.0/8` is not a CIDR").at(place).help("write it as 10.0.0.0/8").to_string();
+        let place =
+            Place { source: "a.yaml".into(), line: 12, column: 9, text: Some("  cidr: 300.0.0.0/8".into()), width: 11 };
+        let shown =
+            Diagnostic::error("`300.0.0.0/8` is not a CIDR").at(place).help("write it as 10.0.0.0/8").to_string();
         assert_eq!(
             shown,
             "error: `300.0.0.0/8` is not a CIDR\n  --> a.yaml:12:9\n    |\n 12 |   cidr: 300.0.0.0/8\n    |         ^^^^^^^^^^^\n  = help: write it as 10.0.0.0/8"

@@ -17,6 +17,7 @@ pub mod diagnostic;
 pub mod evaluate;
 pub mod explain;
 pub mod ingest;
+pub mod list;
 pub mod net;
 pub mod object;
 pub mod policy;

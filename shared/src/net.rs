@@ -200,7 +200,11 @@ fn read_padded_v4(text: &str) -> Option<IpAddr> {
     let mut parts = text.split('.');
     for octet in &mut octets {
         let part = parts.next().filter(|p| !p.is_empty() && p.len() <= 6 && p.bytes().all(|b| b.is_ascii_digit()))?;
-        *octet = part.trim_start_matches('0').parse().or(if part.bytes().all(|b| b == b'0') { Ok(0) } else { Err(()) }).ok()?;
+        *octet = part
+            .trim_start_matches('0')
+            .parse()
+            .or(if part.bytes().all(|b| b == b'0') { Ok(0) } else { Err(()) })
+            .ok()?;
     }
     parts.next().is_none().then(|| Ipv4Addr::from(octets).into())
 }

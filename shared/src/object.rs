@@ -208,7 +208,10 @@ impl WorkloadKind {
         let singular = text.strip_suffix('s').unwrap_or(&text);
         Self::ALL.into_iter().find(|kind| {
             let full = kind.kind().to_ascii_lowercase();
-            text == full || singular == full || text == kind.short() || (text == "cj" && *kind == WorkloadKind::CronJob)
+            text == full
+                || singular == full
+                || text == kind.short()
+                || (text == "cj" && *kind == WorkloadKind::CronJob)
                 || (text == "deployments" && *kind == WorkloadKind::Deployment)
         })
     }
@@ -319,6 +322,8 @@ pub struct Service {
     pub cluster_addresses: Vec<IpAddr>,
     /// Its addresses outside: load balancer and external ones.
     pub external_addresses: Vec<IpAddr>,
+    /// Whether the source address survives on the way in from outside (`externalTrafficPolicy: Local`, E3).
+    pub keeps_source: bool,
     /// Where it was read.
     pub origin: Origin,
 }

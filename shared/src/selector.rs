@@ -181,7 +181,11 @@ fn split_terms(text: &str) -> Vec<&str> {
 }
 
 fn parse_term(term: &str) -> Result<Requirement, String> {
-    let bad = || format!("`{term}` is not a selector term: write key=value, key!=value, key in (a,b), key notin (a,b), key or !key");
+    let bad = || {
+        format!(
+            "`{term}` is not a selector term: write key=value, key!=value, key in (a,b), key notin (a,b), key or !key"
+        )
+    };
     let requirement = |key: &str, condition| {
         let key = key.trim();
         let valid = !key.is_empty() && !key.contains([' ', '(', ')', '=', '!']);

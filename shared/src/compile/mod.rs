@@ -1,1 +1,447 @@
-//! x
+//! From the index to the form that both readers share, and its upkeep when objects change.
+//!
+//! Everything that selectors, blocks and port names can tell of a pod is worked out once and kept as
+//! small numbers (see [`side`]). A pod that comes is looked up by its labels and costs microseconds,
+//! whatever the size of the cluster; a policy that changes makes its own namespace be looked at
+//! again, and others only where it brings a selector that was not there.
+
+pub mod blocks;
+pub mod endpoint;
+mod interner;
+pub mod matcher;
+pub mod side;
+pub mod tier;
+
+use crate::cluster::{Change, ClusterIndex, Key};
+use crate::net::{AddressRange, Family, PerFamily, family_of};
+use crate::object::{NAMESPACE_NAME_LABEL, Pod};
+use crate::policy::Direction;
+use crate::selector::Labels;
+use blocks::CidrClassId;
+pub use endpoint::{Address, Endpoint, EndpointKey};
+use interner::Interner;
+use ipnet::IpNet;
+use matcher::{LabelsId, Matcher};
+use rustc_hash::FxHashMap;
+use side::{GroupId, NamespaceId, PeerId, Scope, Shape, Side};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Behaviour that providers differ in (clauses marked **mode**), with the stated defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Modes {
+    /// `ipBlock` matches the addresses of pods too (B5); default `true`.
+    pub ip_block_matches_pods: bool,
+    /// hostNetwork pods are treated as ordinary pods (D1); default `false`.
+    pub host_network_pods: bool,
+    /// Assumptions about addresses that are not known turn into unknown (B8); default `false`.
+    pub strict: bool,
+    /// The ranges of pod addresses; empty: those that nodes name (B8).
+    pub pod_cidrs: Vec<IpNet>,
+}
+
+impl Default for Modes {
+    fn default() -> Self {
+        Modes { ip_block_matches_pods: true, host_network_pods: false, strict: false, pod_cidrs: Vec::new() }
+    }
+}
+
+/// The number of an endpoint.
+pub type EndpointId = u32;
+
+/// An endpoint and what was worked out for it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The endpoint.
+    pub endpoint: Arc<Endpoint>,
+    /// What isolates it for ingress.
+    pub ingress: GroupId,
+    /// What isolates it for egress.
+    pub egress: GroupId,
+    /// What it is to the rules of others, for each family that it has an address in.
+    pub as_peer: PerFamily<Option<PeerIds>>,
+    namespace: NamespaceId,
+    labels: LabelsId,
+}
+
+/// The classes of an endpoint as a peer in one family. Where its address is not known there are two
+/// answers (B8): with the blocks that surely hold it, and with those that may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PeerIds {
+    /// As a source, to ingress rules.
+    pub source: Certainty<PeerId>,
+    /// As a destination, to egress rules.
+    pub destination: Certainty<PeerId>,
+}
+
+/// Two answers about an address that is not known; the same twice when it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Certainty<T> {
+    /// What surely holds.
+    pub surely: T,
+    /// What may hold.
+    pub maybe: T,
+}
+
+#[derive(Debug, Clone)]
+struct NamespaceState {
+    /// Its labels among the namespaces' label sets.
+    labels: LabelsId,
+    /// Whether files mention it without defining it (B4).
+    synthesized: bool,
+    endpoints: Vec<EndpointId>,
+    /// The shapes worked out so far: ingress and egress.
+    shapes: FxHashMap<LabelsId, (Shape, Shape)>,
+}
+
+/// The compiled cluster.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    modes: Modes,
+    families: Vec<Family>,
+    names: Interner<Box<str>>,
+    namespaces: Vec<NamespaceState>,
+    namespace_matcher: Matcher,
+    pod_matcher: Matcher,
+    ingress: Side,
+    egress: Side,
+    endpoints: Vec<Option<Entry>>,
+    free: Vec<EndpointId>,
+    by_key: FxHashMap<EndpointKey, EndpointId>,
+    by_address: FxHashMap<IpAddr, EndpointId>,
+    nodes: FxHashMap<IpAddr, Box<str>>,
+}
+
+/// The families in use: of the pod ranges, else of any address that is known, else IPv4.
+fn families_of(index: &ClusterIndex, modes: &Modes) -> Vec<Family> {
+    let ranges = modes.pod_cidrs.iter().chain(index.nodes().flat_map(|node| &node.pod_cidrs)).map(family_of);
+    let pods = index.pods().flat_map(|pod| &pod.addresses).copied().map(Family::of);
+    let mut families: Vec<Family> = ranges.chain(pods).collect();
+    if families.is_empty() {
+        families.extend(index.services().flat_map(|s| &s.cluster_addresses).copied().map(Family::of));
+    }
+    families.sort_unstable();
+    families.dedup();
+    if families.is_empty() { vec![Family::V4] } else { families }
+}
+
+fn pod_ranges(index: &ClusterIndex, modes: &Modes) -> PerFamily<Vec<AddressRange>> {
+    let of_nodes = || index.nodes().flat_map(|node| &node.pod_cidrs);
+    let nets: Vec<&IpNet> =
+        if modes.pod_cidrs.is_empty() { of_nodes().collect() } else { modes.pod_cidrs.iter().collect() };
+    PerFamily::from_fn(|family| {
+        nets.iter().filter(|n| family_of(n) == family).map(|n| AddressRange::from(*n)).collect()
+    })
+}
+
+impl Compiled {
+    /// Compiles a cluster.
+    pub fn new(index: &ClusterIndex, modes: &Modes) -> Self {
+        let mut compiled = Compiled {
+            modes: modes.clone(),
+            families: families_of(index, modes),
+            names: Interner::default(),
+            namespaces: Vec::new(),
+            namespace_matcher: Matcher::default(),
+            pod_matcher: Matcher::default(),
+            ingress: Side::new(Direction::Ingress),
+            egress: Side::new(Direction::Egress),
+            endpoints: Vec::new(),
+            free: Vec::new(),
+            by_key: FxHashMap::default(),
+            by_address: FxHashMap::default(),
+            nodes: FxHashMap::default(),
+        };
+        // Policies first: label sets that come later find their selectors through the inverted index.
+        for policy in index.policies() {
+            let key = (policy.namespace.clone(), policy.name.clone());
+            compiled.set_policy(index, &key);
+        }
+        for name in index.namespace_names() {
+            compiled.namespace_id(index, name);
+        }
+        compiled.rebuild_blocks(index);
+        for pod in index.pods() {
+            compiled.set_pod(index, pod);
+        }
+        for workload in index.standing_workloads() {
+            let endpoint = Endpoint::of_workload(workload, &compiled.families, modes.host_network_pods);
+            compiled.insert(index, endpoint);
+        }
+        for node in index.nodes() {
+            compiled.nodes.extend(node.addresses.iter().map(|address| (*address, node.name.clone())));
+        }
+        for pod in index.pods() {
+            if let Some(node) = &pod.spec.node {
+                compiled.nodes.extend(pod.host_addresses.iter().map(|address| (*address, node.clone())));
+            }
+        }
+        compiled
+    }
+
+    /// Brings the compiled form up to date after a change of the index. What is left equals what
+    /// [`Compiled::new`] would make, but for numbers that nothing uses any more.
+    pub fn update(&mut self, index: &ClusterIndex, change: &Change) {
+        match change {
+            Change::Lookup => {}
+            Change::Topology => *self = Compiled::new(index, &self.modes),
+            Change::Namespace(name) => {
+                let id = self.namespace_id(index, name);
+                let (labels, synthesized) = self.labels_of(index, name);
+                if let Some(state) = self.namespaces.get_mut(id as usize) {
+                    (state.labels, state.synthesized) = (labels, synthesized);
+                }
+                self.refresh(&[id]);
+            }
+            Change::Policy(key) => {
+                let namespace = self.namespace_id(index, &key.0);
+                let fallout = self.set_policy(index, key);
+                if fallout.everything {
+                    self.rebuild_blocks(index);
+                    self.refresh_all();
+                    return;
+                }
+                let mut touched = vec![namespace];
+                for scope in fallout.new_scopes {
+                    match scope {
+                        Scope::Own(id) => touched.push(id),
+                        Scope::Selected(selector) => {
+                            let states = (0..).zip(&self.namespaces);
+                            let in_scope = states.filter(|(_, s)| self.namespace_matcher.matches(s.labels, selector));
+                            touched.extend(in_scope.map(|(id, _): (u32, _)| id));
+                        }
+                    }
+                }
+                touched.sort_unstable();
+                touched.dedup();
+                self.refresh(&touched);
+            }
+            Change::Pod(key) => {
+                let pod = index.pod(key);
+                // A first address of a family, or a workload that gains its first or loses its last
+                // pod, changes what takes part elsewhere.
+                let new_family =
+                    pod.is_some_and(|p| p.addresses.iter().any(|a| !self.families.contains(&Family::of(*a))));
+                let workload = pod.and_then(|p| p.owner.as_ref()).and_then(|o| index.top_owner(&key.0, o));
+                let before = self.by_key.get(&EndpointKey::pod(key)).and_then(|id| self.entry(*id));
+                let workload_before = before.and_then(|entry| entry.endpoint.workload.clone());
+                let standing = |w: &Option<(_, Box<str>)>| {
+                    w.as_ref().is_some_and(|(kind, name)| index.workload(*kind, &key.0, name).is_some())
+                };
+                if new_family || (workload != workload_before && (standing(&workload) || standing(&workload_before))) {
+                    *self = Compiled::new(index, &self.modes);
+                    return;
+                }
+                match pod {
+                    Some(pod) => {
+                        if let Some(node) = &pod.spec.node {
+                            self.nodes.extend(pod.host_addresses.iter().map(|address| (*address, node.clone())));
+                        }
+                        self.set_pod(index, &pod.clone());
+                    }
+                    None => self.remove(&EndpointKey::pod(key)),
+                }
+            }
+        }
+    }
+
+    fn labels_of(&mut self, index: &ClusterIndex, name: &str) -> (LabelsId, bool) {
+        let defined = index.namespace(name);
+        let labels = defined.map_or_else(|| Labels::default().with(NAMESPACE_NAME_LABEL, name), |n| n.labels.clone());
+        (self.namespace_matcher.labels(&labels), defined.is_none())
+    }
+
+    fn namespace_id(&mut self, index: &ClusterIndex, name: &str) -> NamespaceId {
+        let (id, new) = self.names.intern(&name.into());
+        if new {
+            let (labels, synthesized) = self.labels_of(index, name);
+            let state = NamespaceState { labels, synthesized, endpoints: Vec::new(), shapes: FxHashMap::default() };
+            self.namespaces.push(state);
+        }
+        id
+    }
+
+    fn set_policy(&mut self, index: &ClusterIndex, key: &Key) -> side::Fallout {
+        let namespace = self.namespace_id(index, &key.0);
+        let policy = index.policy(key);
+        let mut fallout = side::Fallout::default();
+        for side in [&mut self.ingress, &mut self.egress] {
+            let more = side.set_policy(key, namespace, policy, &mut self.pod_matcher, &mut self.namespace_matcher);
+            fallout.everything |= more.everything;
+            fallout.new_scopes.extend(more.new_scopes);
+        }
+        fallout
+    }
+
+    fn rebuild_blocks(&mut self, index: &ClusterIndex) {
+        let ranges = pod_ranges(index, &self.modes);
+        self.ingress.blocks.rebuild(&ranges);
+        self.egress.blocks.rebuild(&ranges);
+    }
+
+    fn set_pod(&mut self, index: &ClusterIndex, pod: &Arc<Pod>) {
+        match Endpoint::of_pod(pod, index, &self.families, self.modes.host_network_pods) {
+            Some(endpoint) => self.insert(index, endpoint),
+            None => self.remove(&EndpointKey { namespace: pod.namespace.clone(), name: pod.name.clone(), kind: None }),
+        }
+    }
+
+    fn insert(&mut self, index: &ClusterIndex, endpoint: Endpoint) {
+        self.remove(&endpoint.key);
+        let namespace = self.namespace_id(index, &endpoint.key.namespace);
+        let labels = self.pod_matcher.labels(&endpoint.labels);
+        let entry = self.classify(Arc::new(endpoint), namespace, labels);
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.endpoints.push(None);
+            u32::try_from(self.endpoints.len() - 1).unwrap_or(u32::MAX)
+        });
+        self.by_key.insert(entry.endpoint.key.clone(), id);
+        // The address of a host-network pod is its node's, which many share.
+        for address in Self::own_addresses(&entry.endpoint) {
+            self.by_address.insert(address, id);
+        }
+        if let Some(state) = self.namespaces.get_mut(namespace as usize) {
+            state.endpoints.push(id);
+        }
+        if let Some(place) = self.endpoints.get_mut(id as usize) {
+            *place = Some(entry);
+        }
+    }
+
+    fn own_addresses(endpoint: &Endpoint) -> Vec<IpAddr> {
+        let known = |family| match endpoint.addresses.get(family) {
+            Address::Known(address) if !endpoint.host_network => Some(*address),
+            _ => None,
+        };
+        Family::ALL.into_iter().filter_map(known).collect()
+    }
+
+    fn remove(&mut self, key: &EndpointKey) {
+        let Some(id) = self.by_key.remove(key) else { return };
+        let Some(entry) = self.endpoints.get_mut(id as usize).and_then(Option::take) else { return };
+        for address in Self::own_addresses(&entry.endpoint) {
+            // A reused address belongs to the pod that has it now (D3).
+            if self.by_address.get(&address) == Some(&id) {
+                self.by_address.remove(&address);
+            }
+        }
+        if let Some(state) = self.namespaces.get_mut(entry.namespace as usize) {
+            state.endpoints.retain(|other| *other != id);
+        }
+        self.free.push(id);
+    }
+
+    /// Works out groups and classes of an endpoint.
+    fn classify(&mut self, endpoint: Arc<Endpoint>, namespace: NamespaceId, labels: LabelsId) -> Entry {
+        let (Some(state), ingress, egress) =
+            (self.namespaces.get_mut(namespace as usize), &mut self.ingress, &mut self.egress)
+        else {
+            return Entry { endpoint, ingress: 0, egress: 0, as_peer: PerFamily::default(), namespace, labels };
+        };
+        let scopes = self.namespace_matcher.matching(state.labels);
+        let (as_in, as_out) = state.shapes.entry(labels).or_insert_with(|| {
+            let pods = &self.pod_matcher;
+            (ingress.shape(namespace, scopes, labels, pods), egress.shape(namespace, scopes, labels, pods))
+        });
+        let blind = !self.modes.ip_block_matches_pods && !endpoint.host_network;
+        let as_peer = PerFamily::from_fn(|family| {
+            let class = |side: &mut Side, shape: &Shape| {
+                let cidrs: Certainty<CidrClassId> = match endpoint.addresses.get(family) {
+                    _ if blind => Certainty { surely: blocks::IN_NO_BLOCK, maybe: blocks::IN_NO_BLOCK },
+                    Address::Known(address) => {
+                        let class = side.blocks.class_of(*address);
+                        Certainty { surely: class, maybe: class }
+                    }
+                    _ => {
+                        let unaddressed = side.unaddressed(&endpoint, family);
+                        Certainty { surely: unaddressed.surely, maybe: unaddressed.maybe }
+                    }
+                };
+                Certainty {
+                    surely: side.peer(shape, &endpoint, cidrs.surely),
+                    maybe: side.peer(shape, &endpoint, cidrs.maybe),
+                }
+            };
+            (*endpoint.addresses.get(family) != Address::Absent)
+                .then(|| PeerIds { source: class(ingress, as_in), destination: class(egress, as_out) })
+        });
+        let (ingress, egress) = (ingress.group(as_in, &endpoint), egress.group(as_out, &endpoint));
+        Entry { endpoint, ingress, egress, as_peer, namespace, labels }
+    }
+
+    /// Works out the endpoints of some namespaces again.
+    fn refresh(&mut self, namespaces: &[NamespaceId]) {
+        for namespace in namespaces {
+            let Some(state) = self.namespaces.get_mut(*namespace as usize) else { continue };
+            state.shapes.clear();
+            for id in state.endpoints.clone() {
+                let Some(entry) = self.entry(id) else { continue };
+                let (endpoint, labels) = (entry.endpoint.clone(), entry.labels);
+                let entry = self.classify(endpoint, *namespace, labels);
+                if let Some(place) = self.endpoints.get_mut(id as usize) {
+                    *place = Some(entry);
+                }
+            }
+        }
+    }
+
+    fn refresh_all(&mut self) {
+        let all: Vec<NamespaceId> = (0..).take(self.namespaces.len()).collect();
+        self.refresh(&all);
+    }
+
+    /// The modes it was compiled with.
+    pub fn modes(&self) -> &Modes {
+        &self.modes
+    }
+
+    /// The families in use.
+    pub fn families(&self) -> &[Family] {
+        &self.families
+    }
+
+    /// One direction.
+    pub fn side(&self, direction: Direction) -> &Side {
+        match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        }
+    }
+
+    /// An endpoint by its number.
+    pub fn entry(&self, id: EndpointId) -> Option<&Entry> {
+        self.endpoints.get(id as usize).and_then(Option::as_ref)
+    }
+
+    /// The number of an endpoint.
+    pub fn find(&self, key: &EndpointKey) -> Option<EndpointId> {
+        self.by_key.get(key).copied()
+    }
+
+    /// The pod that has an address (host-network pods left out: theirs is the node's).
+    pub fn at_address(&self, address: IpAddr) -> Option<EndpointId> {
+        self.by_address.get(&address).copied()
+    }
+
+    /// The node that has an address.
+    pub fn node_at(&self, address: IpAddr) -> Option<&str> {
+        self.nodes.get(&address).map(AsRef::as_ref)
+    }
+
+    /// All endpoints, in no particular order.
+    pub fn entries(&self) -> impl Iterator<Item = (EndpointId, &Entry)> {
+        (0..).zip(&self.endpoints).filter_map(|(id, entry)| Some((id, entry.as_ref()?)))
+    }
+
+    /// The endpoints of a namespace.
+    pub fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = EndpointId> {
+        let state = self.names.find(namespace).and_then(|id| self.namespaces.get(id as usize));
+        state.into_iter().flat_map(|state| state.endpoints.iter().copied())
+    }
+
+    /// Whether files mention a namespace without defining it, so that its labels are not known (B4).
+    pub fn is_synthesized(&self, namespace: &str) -> bool {
+        let state = self.names.find(namespace).and_then(|id| self.namespaces.get(id as usize));
+        state.is_some_and(|state| state.synthesized)
+    }
+}

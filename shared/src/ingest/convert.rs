@@ -66,15 +66,37 @@ pub fn read<'de, D: Deserializer<'de>>(
     let mut problems = Problems::default();
     let p = &mut problems;
     let objects = match kind {
-        Kind::Namespace => namespace(raw::Namespace::deserialize(deserializer)?, context, p).map(Object::Namespace).into_iter().collect(),
-        Kind::Pod => pod(raw::Pod::deserialize(deserializer)?, context, p).map(|pod| Object::Pod(Box::new(pod))).into_iter().collect(),
-        Kind::Workload(_) => workload(kind, raw::Workload::deserialize(deserializer)?, context, p).map(Object::Workload).into_iter().collect(),
-        Kind::Service => service(raw::Service::deserialize(deserializer)?, context, p).map(Object::Service).into_iter().collect(),
-        Kind::EndpointSlice => slice(raw::EndpointSlice::deserialize(deserializer)?, context, p).map(Object::EndpointSlice).into_iter().collect(),
-        Kind::Endpoints => endpoints(raw::Endpoints::deserialize(deserializer)?, context, p).into_iter().map(Object::EndpointSlice).collect(),
+        Kind::Namespace => namespace(raw::Namespace::deserialize(deserializer)?, context, p)
+            .map(Object::Namespace)
+            .into_iter()
+            .collect(),
+        Kind::Pod => pod(raw::Pod::deserialize(deserializer)?, context, p)
+            .map(|pod| Object::Pod(Box::new(pod)))
+            .into_iter()
+            .collect(),
+        Kind::Workload(_) => workload(kind, raw::Workload::deserialize(deserializer)?, context, p)
+            .map(Object::Workload)
+            .into_iter()
+            .collect(),
+        Kind::Service => {
+            service(raw::Service::deserialize(deserializer)?, context, p).map(Object::Service).into_iter().collect()
+        }
+        Kind::EndpointSlice => slice(raw::EndpointSlice::deserialize(deserializer)?, context, p)
+            .map(Object::EndpointSlice)
+            .into_iter()
+            .collect(),
+        Kind::Endpoints => endpoints(raw::Endpoints::deserialize(deserializer)?, context, p)
+            .into_iter()
+            .map(Object::EndpointSlice)
+            .collect(),
         Kind::Node => node(raw::Node::deserialize(deserializer)?, context, p).map(Object::Node).into_iter().collect(),
-        Kind::NetworkPolicy => network_policy(raw::NetworkPolicy::deserialize(deserializer)?, context, p).map(Object::NetworkPolicy).into_iter().collect(),
-        Kind::Foreign => foreign(raw::Head::deserialize(deserializer)?, context, p).map(Object::Foreign).into_iter().collect(),
+        Kind::NetworkPolicy => network_policy(raw::NetworkPolicy::deserialize(deserializer)?, context, p)
+            .map(Object::NetworkPolicy)
+            .into_iter()
+            .collect(),
+        Kind::Foreign => {
+            foreign(raw::Head::deserialize(deserializer)?, context, p).map(Object::Foreign).into_iter().collect()
+        }
         Kind::Other => Vec::new(),
     };
     Ok((if problems.has_error() { Vec::new() } else { objects }, problems))
@@ -116,17 +138,15 @@ fn owner(references: Option<Vec<raw::OwnerReference>>) -> Option<Owner> {
     Some(Owner { kind: controller.kind?.into(), name: controller.name?.into() })
 }
 
-fn addresses(
-    path: &Path,
-    texts: impl IntoIterator<Item = String>,
-    problems: &mut Problems,
-) -> Vec<IpAddr> {
+fn addresses(path: &Path, texts: impl IntoIterator<Item = String>, problems: &mut Problems) -> Vec<IpAddr> {
     let mut out: Vec<IpAddr> = Vec::new();
     for text in texts.into_iter().filter(|text| !text.is_empty() && text != "None") {
         match text.parse() {
             Ok(address) if !out.contains(&address) => out.push(address),
             Ok(_) => {}
-            Err(_) => problems.error(path, format!("`{text}` is not an IP address"), "write it as 10.0.0.1 or 2001:db8::1"),
+            Err(_) => {
+                problems.error(path, format!("`{text}` is not an IP address"), "write it as 10.0.0.1 or 2001:db8::1")
+            }
         }
     }
     out
@@ -157,7 +177,12 @@ fn port_number(number: i64, path: &Path, problems: &mut Problems) -> Option<u16>
     port
 }
 
-fn container_ports(path: &Path, containers: Vec<raw::Container>, problems: &mut Problems, out: &mut Vec<ContainerPort>) {
+fn container_ports(
+    path: &Path,
+    containers: Vec<raw::Container>,
+    problems: &mut Problems,
+    out: &mut Vec<ContainerPort>,
+) {
     for (i, container) in containers.into_iter().enumerate() {
         for (j, port) in container.ports.unwrap_or_default().into_iter().enumerate() {
             // Most ports have nothing wrong: the path is only built when something is.
@@ -167,7 +192,9 @@ fn container_ports(path: &Path, containers: Vec<raw::Container>, problems: &mut 
                 continue;
             };
             let valid = u16::try_from(number).ok().filter(|n| *n > 0);
-            let Some(number) = valid.or_else(|| port_number(number, &path().key("containerPort"), problems)) else { continue };
+            let Some(number) = valid.or_else(|| port_number(number, &path().key("containerPort"), problems)) else {
+                continue;
+            };
             let known = match port.protocol.as_deref() {
                 None | Some("TCP") => Some(Protocol::Tcp),
                 Some("UDP") => Some(Protocol::Udp),
@@ -293,7 +320,18 @@ fn service(raw: raw::Service, context: Context<'_>, problems: &mut Problems) -> 
     let external_addresses = addresses(&path.key("externalIPs"), outside, problems);
     // An empty selector selects nothing: such a Service has its endpoints from elsewhere (E2).
     let selector = spec.selector.filter(|s| !s.is_empty()).map(|map| match_labels(labels(Some(map))).collect());
-    Some(Service { namespace, name, kind, selector, ports, cluster_addresses, external_addresses, origin: context.origin })
+    let keeps_source = spec.external_traffic_policy.as_deref() == Some("Local");
+    Some(Service {
+        namespace,
+        name,
+        kind,
+        selector,
+        ports,
+        cluster_addresses,
+        external_addresses,
+        keeps_source,
+        origin: context.origin,
+    })
 }
 
 fn slice_ports(path: &Path, raw: Option<Vec<raw::SlicePort>>, problems: &mut Problems) -> Vec<SlicePort> {
@@ -336,7 +374,11 @@ fn endpoints(raw: raw::Endpoints, context: Context<'_>, problems: &mut Problems)
         let ports = slice_ports(&path, subset.ports, problems);
         let slice_name = format!("{name}#{i}").into();
         out.push(EndpointSlice {
-            namespace: namespace.clone(), name: slice_name, service: name.clone(), addresses, ports,
+            namespace: namespace.clone(),
+            name: slice_name,
+            service: name.clone(),
+            addresses,
+            ports,
             origin: context.origin.clone(),
         });
     }
@@ -386,11 +428,17 @@ fn network_policy(raw: raw::NetworkPolicy, context: Context<'_>, problems: &mut 
     let selector_path = path.key("podSelector");
     if spec.pod_selector.is_none() {
         let help = "write `podSelector: {}` when all pods of the namespace are meant";
-        problems.push(Severity::Warning, &path, "this NetworkPolicy has no `podSelector`: it selects all pods of its namespace", Some(help.into()));
+        problems.push(
+            Severity::Warning,
+            &path,
+            "this NetworkPolicy has no `podSelector`: it selects all pods of its namespace",
+            Some(help.into()),
+        );
     }
     let pod_selector = selector(spec.pod_selector.unwrap_or_default(), &selector_path, problems);
     let has_egress = spec.egress.as_ref().is_some_and(|rules| !rules.is_empty());
-    let ingress = rules(spec.ingress.unwrap_or_default(), &path.key("ingress"), "from", problems, |r| (r.from, r.ports));
+    let ingress =
+        rules(spec.ingress.unwrap_or_default(), &path.key("ingress"), "from", problems, |r| (r.from, r.ports));
     let egress = rules(spec.egress.unwrap_or_default(), &path.key("egress"), "to", problems, |r| (r.to, r.ports));
     let (mut isolates_in, mut isolates_out) = (true, has_egress);
     if let Some(types) = spec.policy_types.filter(|types| !types.is_empty()) {
@@ -400,17 +448,23 @@ fn network_policy(raw: raw::NetworkPolicy, context: Context<'_>, problems: &mut 
                 "Ingress" => isolates_in = true,
                 "Egress" => isolates_out = true,
                 other => {
-                    let meant = nearest(other, ["Ingress", "Egress"]).map_or("the types are Ingress and Egress".to_owned(), |m| format!("did you mean `{m}`?"));
+                    let meant = nearest(other, ["Ingress", "Egress"])
+                        .map_or("the types are Ingress and Egress".to_owned(), |m| format!("did you mean `{m}`?"));
                     problems.error(&path.key("policyTypes").index(i), format!("`{other}` is not a policy type"), meant);
                 }
             }
         }
-        for (listed, count, field, name) in [
-            (isolates_in, ingress.len(), "ingress", "Ingress"), (isolates_out, egress.len(), "egress", "Egress"),
-        ] {
+        for (listed, count, field, name) in
+            [(isolates_in, ingress.len(), "ingress", "Ingress"), (isolates_out, egress.len(), "egress", "Egress")]
+        {
             if !listed && count > 0 {
                 let message = format!("the {field} rules have no effect: `policyTypes` does not list {name}");
-                problems.push(Severity::Warning, &path.key(field), message, Some(format!("add `{name}` to `policyTypes`, or remove the rules")));
+                problems.push(
+                    Severity::Warning,
+                    &path.key(field),
+                    message,
+                    Some(format!("add `{name}` to `policyTypes`, or remove the rules")),
+                );
             }
         }
     }
@@ -440,11 +494,17 @@ fn rules<R>(
         let (peers, ports) = rule.map_or((None, None), &parts);
         let peers = peers.filter(|list| !list.is_empty()).map(|list| {
             let at = path.key(peer_field);
-            list.into_iter().enumerate().filter_map(|(j, raw)| peer(raw.unwrap_or_default(), &at.index(j), problems)).collect()
+            list.into_iter()
+                .enumerate()
+                .filter_map(|(j, raw)| peer(raw.unwrap_or_default(), &at.index(j), problems))
+                .collect()
         });
         let ports = ports.filter(|list| !list.is_empty()).map(|list| {
             let at = path.key("ports");
-            list.into_iter().enumerate().filter_map(|(j, raw)| port_match(raw.unwrap_or_default(), &at.index(j), problems)).collect()
+            list.into_iter()
+                .enumerate()
+                .filter_map(|(j, raw)| port_match(raw.unwrap_or_default(), &at.index(j), problems))
+                .collect()
         });
         out.push(Rule { peers, ports });
     }
@@ -460,7 +520,8 @@ fn peer(raw: raw::Peer, path: &Path, problems: &mut Problems) -> Option<Peer> {
             None
         }
         (None, None, None) => {
-            let help = "a peer needs `podSelector`, `namespaceSelector` or `ipBlock`; to allow every peer leave the list out";
+            let help =
+                "a peer needs `podSelector`, `namespaceSelector` or `ipBlock`; to allow every peer leave the list out";
             problems.error(path, "this peer has no field", help);
             None
         }
@@ -516,7 +577,11 @@ fn port_match(raw: raw::PolicyPort, path: &Path, problems: &mut Problems) -> Opt
     match (raw.port, raw.end_port) {
         (None, None) => Some(PortMatch::Range(PortRange::all_of(protocol))),
         (None, Some(_)) => {
-            problems.error(&path.key("endPort"), "`endPort` without `port`", "give the first port of the range as `port`");
+            problems.error(
+                &path.key("endPort"),
+                "`endPort` without `port`",
+                "give the first port of the range as `port`",
+            );
             None
         }
         (Some(raw::IntOrString::Int(from)), end) => {
@@ -530,7 +595,11 @@ fn port_match(raw: raw::PolicyPort, path: &Path, problems: &mut Problems) -> Opt
             Some(PortMatch::Range(PortRange { protocol, from, to }))
         }
         (Some(raw::IntOrString::String(name)), Some(_)) => {
-            problems.error(&path.key("endPort"), format!("`endPort` cannot go with the named port `{name}`"), "give `port` as a number");
+            problems.error(
+                &path.key("endPort"),
+                format!("`endPort` cannot go with the named port `{name}`"),
+                "give `port` as a number",
+            );
             None
         }
         (Some(raw::IntOrString::String(name)), None) => {
@@ -549,7 +618,9 @@ fn is_port_name(name: &str) -> bool {
     (1..=15).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && name.bytes().any(|b| b.is_ascii_lowercase())
-        && !name.starts_with('-') && !name.ends_with('-') && !name.contains("--")
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+        && !name.contains("--")
 }
 
 /// The requirements of `matchLabels`.
@@ -569,7 +640,8 @@ fn selector(raw: raw::LabelSelector, path: &Path, problems: &mut Problems) -> Se
         let values: Box<[Box<str>]> = expression.values.unwrap_or_default().into_iter().map(Into::into).collect();
         let operator = expression.operator.unwrap_or_default();
         let needs_values = matches!(operator.as_str(), "In" | "NotIn");
-        if matches!(operator.as_str(), "In" | "NotIn" | "Exists" | "DoesNotExist") && needs_values == values.is_empty() {
+        if matches!(operator.as_str(), "In" | "NotIn" | "Exists" | "DoesNotExist") && needs_values == values.is_empty()
+        {
             let (message, help) = if needs_values {
                 (format!("`{operator}` needs at least one value"), "give `values`, or use Exists or DoesNotExist")
             } else {
@@ -585,7 +657,10 @@ fn selector(raw: raw::LabelSelector, path: &Path, problems: &mut Problems) -> Se
             "DoesNotExist" => Condition::DoesNotExist,
             other => {
                 let known = ["In", "NotIn", "Exists", "DoesNotExist"];
-                let help = nearest(other, known).map_or("the operators are In, NotIn, Exists and DoesNotExist".to_owned(), |m| format!("did you mean `{m}`?"));
+                let help = nearest(other, known)
+                    .map_or("the operators are In, NotIn, Exists and DoesNotExist".to_owned(), |m| {
+                        format!("did you mean `{m}`?")
+                    });
                 problems.error(&path.key("operator"), format!("`{other}` is not an operator"), help);
                 continue;
             }

@@ -18,7 +18,6 @@ use de::FitError;
 use document::{Document, documents, json_list, peek_json};
 use kind::{Kind, classify};
 use rayon::prelude::*;
-use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -66,13 +65,13 @@ pub fn ingest(name: &str, bytes: &[u8], default_namespace: &str) -> Ingested {
         }
     };
     let reader = Reader { source: &source, default_namespace };
-    documents(text)
-        .into_par_iter()
-        .map(|document| reader.document(&document))
-        .reduce(Ingested::default, |mut all, one| {
+    documents(text).into_par_iter().map(|document| reader.document(&document)).reduce(
+        Ingested::default,
+        |mut all, one| {
             all.extend(one);
             all
-        })
+        },
+    )
 }
 
 struct Reader<'r> {
@@ -102,15 +101,13 @@ impl Reader<'_> {
         if head.list {
             let list = json_list(document)?;
             let item_kind = list.item_kind();
-            return Some(
-                list.items
-                    .par_iter()
-                    .map(|item| self.json_item(item, &item_kind))
-                    .reduce(Ingested::default, |mut all, one| {
-                        all.extend(one);
-                        all
-                    }),
-            );
+            return Some(list.items.par_iter().map(|item| self.json_item(item, &item_kind)).reduce(
+                Ingested::default,
+                |mut all, one| {
+                    all.extend(one);
+                    all
+                },
+            ));
         }
         self.json_object(document, head.api_version.as_deref()?, head.kind.as_deref()?)
     }
@@ -155,12 +152,20 @@ impl Reader<'_> {
         };
         match &node.value {
             Value::Null => Ingested::default(),
-            Value::Map(_) => self.yaml_object(document, &node, &Path::default(), &ItemKind { api_version: "", kind: "" }),
+            Value::Map(_) => {
+                self.yaml_object(document, &node, &Path::default(), &ItemKind { api_version: "", kind: "" })
+            }
             _ => self.not_an_object(document, node.span.clone()),
         }
     }
 
-    fn yaml_object(&self, document: &Document<'_>, node: &Node<'_>, within: &Path, from_list: &ItemKind<'_>) -> Ingested {
+    fn yaml_object(
+        &self,
+        document: &Document<'_>,
+        node: &Node<'_>,
+        within: &Path,
+        from_list: &ItemKind<'_>,
+    ) -> Ingested {
         let text_of = |key: &str| node.get(key).and_then(Node::text);
         let api_version = text_of("apiVersion").unwrap_or(from_list.api_version.into());
         let kind = text_of("kind").unwrap_or(from_list.kind.into());
@@ -168,7 +173,12 @@ impl Reader<'_> {
             return self.not_an_object(document, node.span.start..node.span.start + 1);
         }
         if let (Some(item_kind), Some(items)) = (kind.strip_suffix("List"), node.get("items")) {
-            return self.yaml_items(document, items, &within.key("items"), &ItemKind { api_version: &api_version, kind: item_kind });
+            return self.yaml_items(
+                document,
+                items,
+                &within.key("items"),
+                &ItemKind { api_version: &api_version, kind: item_kind },
+            );
         }
         let known = classify(&api_version, &kind);
         if known == Kind::Other {
@@ -198,15 +208,30 @@ impl Reader<'_> {
         all
     }
 
-    fn context<'c>(&'c self, document: &Document<'_>, api_version: &'c str, kind: &'c str, known: Kind, within: Path) -> Context<'c> {
+    fn context<'c>(
+        &'c self,
+        document: &Document<'_>,
+        api_version: &'c str,
+        kind: &'c str,
+        known: Kind,
+        within: Path,
+    ) -> Context<'c> {
         // Only policies are pointed into later; keeping every pod's text would cost more than all else.
         let text = (known == Kind::NetworkPolicy).then(|| document.text.into());
-        let origin = Origin { source: self.source.clone(), line: document.first_line, text_at: document.at, text, within };
+        let origin =
+            Origin { source: self.source.clone(), line: document.first_line, text_at: document.at, text, within };
         Context { default_namespace: self.default_namespace, api_version, kind, origin }
     }
 
     /// Turns problems into diagnostics with places. `node` is the object, at `within` of the text.
-    fn finish(&self, document: &Document<'_>, node: Option<&Node<'_>>, within: &[Step], mut objects: Vec<Object>, problems: Problems) -> Ingested {
+    fn finish(
+        &self,
+        document: &Document<'_>,
+        node: Option<&Node<'_>>,
+        within: &[Step],
+        mut objects: Vec<Object>,
+        problems: Problems,
+    ) -> Ingested {
         if let (false, Some(node)) = (within.is_empty(), node) {
             let line = place_in(self.source, document.text, document.at, node.span.clone()).line;
             for object in &mut objects {
@@ -216,7 +241,8 @@ impl Reader<'_> {
         let diagnostics = problems.0.into_iter().map(|problem| {
             let span = node.map_or(0..0, |node| node.span_of(&problem.path.0));
             let place = place_in(self.source, document.text, document.at, span);
-            Diagnostic { severity: problem.severity, message: problem.message, place: Some(place), help: problem.help }
+            let message = format!("{}: {}", problem.path, problem.message);
+            Diagnostic { severity: problem.severity, message, place: Some(place), help: problem.help }
         });
         Ingested { diagnostics: diagnostics.collect(), objects, ignored: BTreeMap::new() }
     }
@@ -267,10 +293,21 @@ fn help_for(error: &FitError) -> Option<String> {
     error.message.contains("expected a string").then(|| "put it in quotes: labels and names are text".to_owned())
 }
 
-/// Reads one object of the test's own, for callers that have a value at hand.
 impl<'h> document::JsonList<'h> {
     fn item_kind(&'h self) -> ItemKind<'h> {
         let kind = self.kind.as_deref().unwrap_or_default();
-        ItemKind { api_version: self.api_version.as_deref().unwrap_or_default(), kind: kind.strip_suffix("List").unwrap_or_default() }
+        ItemKind {
+            api_version: self.api_version.as_deref().unwrap_or_default(),
+            kind: kind.strip_suffix("List").unwrap_or_default(),
+        }
     }
+}
+
+/// Reads a YAML (or JSON) text of netsim's own, such as a test case, into a type.
+///
+/// # Errors
+/// What does not fit, and the bytes it is about.
+pub fn from_yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, yaml::YamlError> {
+    let node = Node::parse_one(text)?;
+    T::deserialize(&node).map_err(|error| yaml::YamlError { message: error.message, span: error.span.unwrap_or(0..0) })
 }

@@ -144,6 +144,7 @@ pub struct ServiceSpec {
     pub external_ips: Option<Vec<String>>,
     #[serde(rename = "loadBalancerIP")]
     pub load_balancer_ip: Option<String>,
+    pub external_traffic_policy: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -313,8 +313,18 @@ mod tests {
         assert_eq!(
             shown,
             [
-                "Bool(true)", "Text(\"yes\")", "Integer(8)", "Integer(8080)", "Null", "Float(1.5)", "Text(\"v1.5\")",
-                "Text(\"10.0.0.0/8\")", "Integer(16)", "Integer(-1)", "Float(1000.0)", "Text(\"\")"
+                "Bool(true)",
+                "Text(\"yes\")",
+                "Integer(8)",
+                "Integer(8080)",
+                "Null",
+                "Float(1.5)",
+                "Text(\"v1.5\")",
+                "Text(\"10.0.0.0/8\")",
+                "Integer(16)",
+                "Integer(-1)",
+                "Float(1000.0)",
+                "Text(\"\")"
             ]
         );
     }
