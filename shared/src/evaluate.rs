@@ -385,6 +385,17 @@ pub fn allowed_ports(compiled: &Compiled, source: Party, destination: Party, fam
 
 /// Whether they are a pod and a node of which it is not known if it is the pod's own (D2).
 pub fn node_unclear(compiled: &Compiled, source: Party, destination: Party) -> bool {
-    let (Some(a), Some(b)) = (Known::new(compiled, source), Known::new(compiled, destination)) else { return false };
-    matches!(node_relation(compiled, &a, &b), NodeRelation::Unclear(_))
+    own_node(compiled, source, destination).is_none()
+}
+
+/// Whether they are a pod and its own node (D2); `None` when that is not known.
+pub fn own_node(compiled: &Compiled, source: Party, destination: Party) -> Option<bool> {
+    let (Some(a), Some(b)) = (Known::new(compiled, source), Known::new(compiled, destination)) else {
+        return Some(false);
+    };
+    match node_relation(compiled, &a, &b) {
+        NodeRelation::Own(_) => Some(true),
+        NodeRelation::No => Some(false),
+        NodeRelation::Unclear(_) => None,
+    }
 }

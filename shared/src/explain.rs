@@ -1,1 +1,349 @@
-//! x
+//! Why: which rules nearly allowed a connection, and the smallest change that would.
+
+use crate::cluster::ClusterIndex;
+use crate::compile::{Address, Compiled};
+use crate::evaluate::{Decision, Exemption, Judgement, Party, RuleRef};
+use crate::net::Family;
+use crate::object::{NAMESPACE_NAME_LABEL, Path};
+use crate::policy::{Direction, IpBlock, NetworkPolicy, Peer, PortMatch, Rule};
+use crate::ports::{PortRange, Protocol};
+use crate::selector::{Condition, Labels, Requirement, Selector};
+use ipnet::IpNet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// The connection that is explained.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// Who connects.
+    pub source: Party,
+    /// To whom.
+    pub destination: Party,
+    /// On which protocol.
+    pub protocol: Protocol,
+    /// On which port.
+    pub port: u16,
+    /// In which family.
+    pub family: Family,
+}
+
+/// A rule that would allow it but for little.
+#[derive(Debug, Clone)]
+pub struct NearMiss {
+    /// The rule.
+    pub rule: RuleRef,
+    /// The part of the policy that does not fit: the ports, or the nearest peer.
+    pub path: Path,
+    /// What does not fit, in words.
+    pub why: String,
+    /// How many things do not fit.
+    pub misses: usize,
+}
+
+/// A rule to add to a policy.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The policy that isolates and could let it through.
+    pub policy: Arc<NetworkPolicy>,
+    /// To which list the rule is added.
+    pub direction: Direction,
+    /// The rule.
+    pub rule: Rule,
+}
+
+/// The nearest rules of one side and the change that would make it allow the connection.
+#[derive(Debug, Clone, Default)]
+pub struct Advice {
+    /// The rules that nearly allow it, nearest first.
+    pub near: Vec<NearMiss>,
+    /// The narrowest rule that would allow it; `None` when no rule of a NetworkPolicy can say it.
+    pub change: Option<Change>,
+}
+
+/// A party's features that rules ask for.
+struct Traits {
+    /// Namespace, the namespace's labels and its own; `None` for what is no pod.
+    pod: Option<(Box<str>, Labels, Labels)>,
+    address: Option<std::net::IpAddr>,
+}
+
+impl Traits {
+    fn of(index: &ClusterIndex, compiled: &Compiled, party: Party, family: Family) -> Self {
+        match party {
+            Party::Address(address) => Traits { pod: None, address: Some(address) },
+            Party::Endpoint(id) => {
+                let Some(entry) = compiled.entry(id) else { return Traits { pod: None, address: None } };
+                let endpoint = &entry.endpoint;
+                let namespace = &endpoint.key.namespace;
+                let labels = index.namespace(namespace).map_or_else(
+                    || Labels::default().with(NAMESPACE_NAME_LABEL, namespace),
+                    |defined| defined.labels.clone(),
+                );
+                let pod = (!endpoint.host_network).then(|| (namespace.clone(), labels, endpoint.labels.clone()));
+                let address = match endpoint.addresses.get(family) {
+                    Address::Known(address) => Some(*address),
+                    _ => None,
+                };
+                Traits { pod, address }
+            }
+        }
+    }
+}
+
+/// What would make one side of a denied connection allow it.
+pub fn advise(
+    index: &ClusterIndex,
+    compiled: &Compiled,
+    asked: Asked,
+    direction: Direction,
+    judgement: &Judgement,
+) -> Advice {
+    if judgement.allows() {
+        return Advice::default();
+    }
+    let peer = match direction {
+        Direction::Ingress => asked.source,
+        Direction::Egress => asked.destination,
+    };
+    let peer = Traits::of(index, compiled, peer, asked.family);
+    let mut near: Vec<NearMiss> = Vec::new();
+    for policy in &judgement.isolated_by {
+        for (i, rule) in policy.rules(direction).unwrap_or_default().iter().enumerate() {
+            let reference = RuleRef { policy: policy.clone(), direction, rule: i };
+            near.extend(near_miss(compiled, asked, rule, reference, &peer));
+        }
+    }
+    near.sort_by_key(|miss| miss.misses);
+    let best = near.first().map(|miss| miss.rule.policy.clone());
+    let policy = best.or_else(|| judgement.isolated_by.iter().min_by_key(|p| p.pod_selector.is_everything()).cloned());
+    let change = policy.and_then(|policy| {
+        let rule = narrowest_rule(&policy, asked, &peer)?;
+        Some(Change { policy, direction, rule })
+    });
+    near.truncate(3);
+    Advice { near, change }
+}
+
+/// Both sides' advice about a denied decision; empty when an exemption decided.
+pub fn advise_both(
+    index: &ClusterIndex,
+    compiled: &Compiled,
+    asked: Asked,
+    decision: &Decision,
+) -> [(Direction, Advice); 2] {
+    let exempt = matches!(decision.exemption, Some(Exemption::SamePod | Exemption::OwnNode(_)));
+    [(Direction::Egress, &decision.egress), (Direction::Ingress, &decision.ingress)].map(|(direction, judgement)| {
+        let advice = if exempt { Advice::default() } else { advise(index, compiled, asked, direction, judgement) };
+        (direction, advice)
+    })
+}
+
+/// What keeps a rule from allowing it, if that is little enough to be worth telling.
+fn near_miss(compiled: &Compiled, asked: Asked, rule: &Rule, reference: RuleRef, peer: &Traits) -> Option<NearMiss> {
+    let port_fits = rule.ports.as_ref().is_none_or(|ports| ports.iter().any(|port| port_fits(compiled, asked, port)));
+    let path = reference.path();
+    let direction = reference.direction;
+    let missed = match &rule.peers {
+        None => Some((Vec::new(), path.clone())),
+        Some(peers) => peers
+            .iter()
+            .enumerate()
+            .map(|(i, item)| {
+                (
+                    peer_misses(&reference.policy.namespace, item, peer, direction),
+                    path.key(direction.peer_field()).index(i),
+                )
+            })
+            .min_by_key(|(misses, _)| misses.len()),
+    };
+    let (misses, peer_path) = missed?;
+    match (misses.len(), port_fits) {
+        (0, true) => None,
+        (0, false) => {
+            let allowed: Vec<String> = rule.ports.iter().flatten().map(ToString::to_string).collect();
+            let why = format!("all but the port: it allows {}", allowed.join(", "));
+            Some(NearMiss { rule: reference, path: path.key("ports"), why, misses: 1 })
+        }
+        (count @ 1..=2, true) => {
+            let why = format!("all but {}", misses.join(", and "));
+            Some(NearMiss { rule: reference, path: peer_path, why, misses: count })
+        }
+        _ => None,
+    }
+}
+
+fn port_fits(compiled: &Compiled, asked: Asked, port: &PortMatch) -> bool {
+    match (port, asked.destination) {
+        (PortMatch::Range(range), _) => range.contains(asked.protocol, asked.port),
+        (PortMatch::Named(named), Party::Endpoint(id)) => {
+            named.protocol == asked.protocol
+                && compiled
+                    .entry(id)
+                    .is_some_and(|e| !e.endpoint.host_network && e.endpoint.resolve(named).any(|p| p == asked.port))
+        }
+        (PortMatch::Named(_), Party::Address(_)) => false,
+    }
+}
+
+/// What of a peer item does not fit.
+fn peer_misses(own: &str, item: &Peer, peer: &Traits, direction: Direction) -> Vec<String> {
+    let end = match direction {
+        Direction::Ingress => "source",
+        Direction::Egress => "destination",
+    };
+    match (item, &peer.pod) {
+        (Peer::Pods { namespaces, pods }, Some((namespace, namespace_labels, labels))) => {
+            let mut misses = Vec::new();
+            match namespaces {
+                None if namespace.as_ref() != own => {
+                    misses.push(format!("the namespace: it looks at pods of {own} only, the {end} is in {namespace}"));
+                }
+                None => {}
+                Some(selector) => {
+                    misses.extend(label_misses(selector, namespace_labels, &format!("the namespace {namespace}")))
+                }
+            }
+            misses.extend(label_misses(pods, labels, &format!("the {end}")));
+            misses
+        }
+        // A selector never matches what is no pod: not nearly, not at all.
+        (Peer::Pods { .. }, None) => vec![String::new(); 9],
+        (Peer::Block(block), _) => match peer.address {
+            Some(address) if block.cidr.contains(&address) => {
+                let holes = block.except.iter().filter(|e| e.contains(&address));
+                holes.map(|e| format!("the exception {e}, which holds the {end}'s address {address}")).collect()
+            }
+            // Any block would be "all but the address"; only those of pods and hosts nearby help.
+            _ => vec![String::new(); 9],
+        },
+    }
+}
+
+fn label_misses(selector: &Selector, labels: &Labels, who: &str) -> Vec<String> {
+    let missed = selector.requirements().iter().filter(|r| !r.matches(labels));
+    missed
+        .map(|r| {
+            let has =
+                labels.get(&r.key).map_or_else(|| "has no such label".to_owned(), |v| format!("has `{}={v}`", r.key));
+            format!("a label: it wants `{r}`, {who} {has}")
+        })
+        .collect()
+}
+
+/// Labels that controllers put on single pods or generations: a rule must not name them.
+const GENERATED_LABELS: &[&str] = &[
+    "pod-template-hash",
+    "controller-revision-hash",
+    "pod-template-generation",
+    "statefulset.kubernetes.io/pod-name",
+    "apps.kubernetes.io/pod-index",
+    "batch.kubernetes.io/controller-uid",
+    "batch.kubernetes.io/job-name",
+    "batch.kubernetes.io/job-completion-index",
+    "controller-uid",
+    "job-name",
+];
+
+/// The rule that allows this peer on this port and as little else as labels can say.
+fn narrowest_rule(policy: &NetworkPolicy, asked: Asked, peer: &Traits) -> Option<Rule> {
+    let item = match &peer.pod {
+        Some((namespace, _, labels)) => {
+            let kept = labels.iter().filter(|(key, _)| !GENERATED_LABELS.contains(key));
+            let pods: Selector = kept.map(|(key, value)| Requirement::equals(key, value)).collect();
+            let by_name = || [Requirement::equals(NAMESPACE_NAME_LABEL, namespace)].into_iter().collect();
+            Peer::Pods { namespaces: (*namespace != policy.namespace).then(by_name), pods }
+        }
+        None => Peer::Block(IpBlock { cidr: IpNet::from(peer.address?), except: Vec::new() }),
+    };
+    let port = PortMatch::Range(PortRange::single(asked.protocol, asked.port));
+    Some(Rule { peers: Some(vec![item]), ports: Some(vec![port]) })
+}
+
+impl Change {
+    /// Adds the rule to the policy, which may have had other changes since it was asked about.
+    pub fn apply_to(&self, policy: &mut NetworkPolicy) {
+        let rules = match self.direction {
+            Direction::Ingress => policy.ingress.get_or_insert_default(),
+            Direction::Egress => policy.egress.get_or_insert_default(),
+        };
+        rules.push(self.rule.clone());
+    }
+
+    /// The list that the rule goes into: `spec.ingress`.
+    pub fn path(&self) -> Path {
+        Path::spec().key(self.direction.field())
+    }
+
+    /// The rule as YAML, an item of that list, without indentation before it.
+    pub fn to_yaml(&self) -> String {
+        let mut out = String::new();
+        let mut first = "- ";
+        if let Some(peers) = &self.rule.peers {
+            line(&mut out, first, &format!("{}:", self.direction.peer_field()));
+            first = "  ";
+            for peer in peers {
+                write_peer(&mut out, peer);
+            }
+        }
+        if let Some(ports) = &self.rule.ports {
+            line(&mut out, first, "ports:");
+            for port in ports {
+                line(&mut out, "    - ", &format!("protocol: {}", port.protocol()));
+                match port {
+                    PortMatch::Named(named) => line(&mut out, "      ", &format!("port: {}", named.name)),
+                    PortMatch::Range(range) => {
+                        line(&mut out, "      ", &format!("port: {}", range.from));
+                        if range.to != range.from {
+                            line(&mut out, "      ", &format!("endPort: {}", range.to));
+                        }
+                    }
+                }
+            }
+        }
+        out
+    }
+}
+
+fn line(out: &mut String, indent: &str, text: &str) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "{indent}{text}");
+}
+
+fn write_peer(out: &mut String, peer: &Peer) {
+    match peer {
+        Peer::Block(block) => {
+            line(out, "    - ", "ipBlock:");
+            line(out, "        ", &format!("cidr: {}", quoted(&block.cidr.to_string())));
+        }
+        Peer::Pods { namespaces, pods } => {
+            let mut indent = "    - ";
+            for (field, selector) in [("namespaceSelector", namespaces.as_ref()), ("podSelector", Some(pods))] {
+                let Some(selector) = selector else { continue };
+                if selector.is_everything() {
+                    line(out, indent, &format!("{field}: {{}}"));
+                } else {
+                    line(out, indent, &format!("{field}:"));
+                    line(out, "        ", "matchLabels:");
+                    for requirement in selector.requirements() {
+                        if let Condition::In(values) = &requirement.condition {
+                            let value = values.first().map(AsRef::as_ref).unwrap_or_default();
+                            line(out, "          ", &format!("{}: {}", requirement.key, quoted(value)));
+                        }
+                    }
+                }
+                indent = "      ";
+            }
+        }
+    }
+}
+
+/// A scalar that stays text when it is read again.
+fn quoted(text: &str) -> String {
+    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'))
+        && !matches!(
+            text.to_ascii_lowercase().as_str(),
+            "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null"
+        );
+    if plain { text.to_owned() } else { format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")) }
+}

@@ -5,7 +5,7 @@
 //! tells apart. Exemptions of single pairs (A6, D2) are put in here.
 
 use crate::compile::{Address, Compiled, EndpointId};
-use crate::evaluate::{Addresses, Party, node_unclear};
+use crate::evaluate::{Addresses, Party, own_node};
 use crate::net::{AddressRange, Family, to_blocks};
 use crate::ports::{PortRange, PortSet};
 use crate::query::resolve::blocks_name;
@@ -251,11 +251,7 @@ impl<'c> Listing<'c> {
         reaches: &mut Reaches,
         host_and_pod: bool,
     ) -> (u32, bool) {
-        let single = |entity: &Entity| match entity.members.as_slice() {
-            [one] => self.compiled.entry(*one).is_some_and(|e| !e.endpoint.is_template()),
-            _ => false,
-        };
-        if same && single(source) {
+        if same && self.is_single(source) {
             return (reaches.everything(), false);
         }
         let mut by_family: Vec<(Family, u32)> = Vec::with_capacity(2);
@@ -275,6 +271,9 @@ impl<'c> Listing<'c> {
             }
         }
         let id = reaches.of_families(&by_family);
+        if by_family.is_empty() {
+            return (id, false);
+        }
         if host_and_pod && !source.members.is_empty() && !destination.members.is_empty() {
             match self.own_node(source, destination) {
                 Some(true) => return (reaches.everything(), false),
@@ -291,14 +290,23 @@ impl<'c> Listing<'c> {
         let mut all = true;
         for from in &source.members {
             for to in &destination.members {
-                if node_unclear(self.compiled, Party::Endpoint(*from), Party::Endpoint(*to)) {
-                    return None;
-                }
-                let node = |id: &EndpointId| self.compiled.entry(*id).and_then(|e| e.endpoint.node.clone());
-                all &= node(from) == node(to);
+                all &= own_node(self.compiled, Party::Endpoint(*from), Party::Endpoint(*to))?;
             }
         }
         Some(all)
+    }
+
+    /// The name of an endpoint.
+    pub fn name_of(&self, id: EndpointId) -> Option<String> {
+        self.compiled.entry(id).map(|entry| entry.endpoint.key.to_string())
+    }
+
+    /// Whether an entity is one pod, which always reaches itself (A6).
+    pub fn is_single(&self, entity: &Entity) -> bool {
+        match entity.members.as_slice() {
+            [one] => self.compiled.entry(*one).is_some_and(|entry| !entry.endpoint.is_template()),
+            _ => false,
+        }
     }
 
     /// Whether pods on nodes' networks are listed: their pairs with pods of the same node are always

@@ -106,10 +106,11 @@ fn is_node(index: &ClusterIndex, end: End<'_>) -> Option<Option<String>> {
     let by_address = |address: IpAddr| -> Option<String> {
         let listed = index.nodes().find(|node| node.addresses.contains(&address)).map(|node| node.name.to_string());
         let of_pods = || {
+            // Pods that take no part say nothing (D3); should pods disagree, the first name is taken.
             let on = |pod: &&std::sync::Arc<crate::object::Pod>| {
-                pod.spec.node.is_some() && pod.host_addresses.contains(&address)
+                ClusterIndex::absence(pod).is_none() && pod.host_addresses.contains(&address)
             };
-            index.pods().find(on).and_then(|pod| pod.spec.node.as_ref().map(ToString::to_string))
+            index.pods().filter(on).filter_map(|pod| pod.spec.node.as_ref()).min().map(ToString::to_string)
         };
         listed.or_else(of_pods)
     };

@@ -63,6 +63,8 @@ pub struct Endpoint {
     pub node: Option<Box<str>>,
     /// Its address in each family.
     pub addresses: PerFamily<Address>,
+    /// The addresses of its node, where the pod says them.
+    pub host_addresses: Box<[IpAddr]>,
     /// The workload that it belongs to, or is.
     pub workload: Option<(WorkloadKind, Box<str>)>,
     /// Where it was read.
@@ -86,6 +88,7 @@ impl Endpoint {
                     None if unknown && families.contains(&family) => Address::Unknown,
                     None => Address::Absent,
                 }),
+                host_addresses: pod.host_addresses.as_slice().into(),
                 workload: pod.owner.as_ref().and_then(|owner| index.top_owner(&pod.namespace, owner)),
                 origin: pod.origin.clone(),
             }
@@ -109,6 +112,7 @@ impl Endpoint {
                     if families.contains(&family) { Address::Unknown } else { Address::Absent }
                 },
             ),
+            host_addresses: Box::default(),
             workload: Some((workload.kind, workload.name.clone())),
             origin: workload.origin.clone(),
         }

@@ -14,7 +14,7 @@ pub mod tier;
 
 use crate::cluster::{Change, ClusterIndex, Key};
 use crate::net::{AddressRange, Family, PerFamily, family_of};
-use crate::object::{NAMESPACE_NAME_LABEL, Pod};
+use crate::object::{NAMESPACE_NAME_LABEL, Pod, WorkloadKind};
 use crate::policy::Direction;
 use crate::selector::Labels;
 use blocks::CidrClassId;
@@ -24,6 +24,7 @@ use ipnet::IpNet;
 use matcher::{LabelsId, Matcher};
 use rustc_hash::FxHashMap;
 use side::{GroupId, NamespaceId, PeerId, Scope, Shape, Side};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -109,14 +110,27 @@ pub struct Compiled {
     free: Vec<EndpointId>,
     by_key: FxHashMap<EndpointKey, EndpointId>,
     by_address: FxHashMap<IpAddr, EndpointId>,
+    /// Who has an address besides the one in `by_address`: a reused one, until the old pod is gone (D3).
+    also_at: FxHashMap<IpAddr, Vec<EndpointId>>,
+    /// How many endpoints have an address of a family.
+    addressed: PerFamily<usize>,
+    /// The workloads of pods that take no part and so have no endpoint.
+    absent: FxHashMap<Key, (WorkloadKind, Box<str>)>,
     nodes: FxHashMap<IpAddr, Box<str>>,
+    /// What pods say of their nodes' addresses: the nodes, and how many pods say so.
+    said_nodes: FxHashMap<IpAddr, BTreeMap<Box<str>, usize>>,
 }
 
-/// The families in use: of the pod ranges, else of any address that is known, else IPv4.
+/// The families in use: of the pod ranges and of any pod's address that is known, else of Services,
+/// else IPv4. Pods that take no part do not count (D3).
 fn families_of(index: &ClusterIndex, modes: &Modes) -> Vec<Family> {
+    let pods = index.pods().filter(|pod| ClusterIndex::absence(pod).is_none()).flat_map(|pod| &pod.addresses);
+    families_with(index, modes, pods.copied().map(Family::of))
+}
+
+fn families_with(index: &ClusterIndex, modes: &Modes, of_pods: impl Iterator<Item = Family>) -> Vec<Family> {
     let ranges = modes.pod_cidrs.iter().chain(index.nodes().flat_map(|node| &node.pod_cidrs)).map(family_of);
-    let pods = index.pods().flat_map(|pod| &pod.addresses).copied().map(Family::of);
-    let mut families: Vec<Family> = ranges.chain(pods).collect();
+    let mut families: Vec<Family> = ranges.chain(of_pods).collect();
     if families.is_empty() {
         families.extend(index.services().flat_map(|s| &s.cluster_addresses).copied().map(Family::of));
     }
@@ -150,7 +164,11 @@ impl Compiled {
             free: Vec::new(),
             by_key: FxHashMap::default(),
             by_address: FxHashMap::default(),
+            also_at: FxHashMap::default(),
+            addressed: PerFamily::default(),
+            absent: FxHashMap::default(),
             nodes: FxHashMap::default(),
+            said_nodes: FxHashMap::default(),
         };
         // Policies first: label sets that come later find their selectors through the inverted index.
         for policy in index.policies() {
@@ -169,11 +187,8 @@ impl Compiled {
             compiled.insert(index, endpoint);
         }
         for node in index.nodes() {
-            compiled.nodes.extend(node.addresses.iter().map(|address| (*address, node.name.clone())));
-        }
-        for pod in index.pods() {
-            if let Some(node) = &pod.spec.node {
-                compiled.nodes.extend(pod.host_addresses.iter().map(|address| (*address, node.clone())));
+            for address in &node.addresses {
+                compiled.nodes.entry(*address).or_insert_with(|| node.name.clone());
             }
         }
         compiled
@@ -183,7 +198,7 @@ impl Compiled {
     /// [`Compiled::new`] would make, but for numbers that nothing uses any more.
     pub fn update(&mut self, index: &ClusterIndex, change: &Change) {
         match change {
-            Change::Lookup => {}
+            Change::Lookup => self.follow_families(index),
             Change::Topology => *self = Compiled::new(index, &self.modes),
             Change::Namespace(name) => {
                 let id = self.namespace_id(index, name);
@@ -218,30 +233,34 @@ impl Compiled {
             }
             Change::Pod(key) => {
                 let pod = index.pod(key);
-                // A first address of a family, or a workload that gains its first or loses its last
-                // pod, changes what takes part elsewhere.
-                let new_family =
-                    pod.is_some_and(|p| p.addresses.iter().any(|a| !self.families.contains(&Family::of(*a))));
+                // A workload that gains its first or loses its last pod changes what takes part elsewhere.
                 let workload = pod.and_then(|p| p.owner.as_ref()).and_then(|o| index.top_owner(&key.0, o));
                 let before = self.by_key.get(&EndpointKey::pod(key)).and_then(|id| self.entry(*id));
-                let workload_before = before.and_then(|entry| entry.endpoint.workload.clone());
+                let workload_before = match before {
+                    Some(entry) => entry.endpoint.workload.clone(),
+                    None => self.absent.get(key).cloned(),
+                };
                 let standing = |w: &Option<(_, Box<str>)>| {
                     w.as_ref().is_some_and(|(kind, name)| index.workload(*kind, &key.0, name).is_some())
                 };
-                if new_family || (workload != workload_before && (standing(&workload) || standing(&workload_before))) {
+                if workload != workload_before && (standing(&workload) || standing(&workload_before)) {
                     *self = Compiled::new(index, &self.modes);
                     return;
                 }
                 match pod {
-                    Some(pod) => {
-                        if let Some(node) = &pod.spec.node {
-                            self.nodes.extend(pod.host_addresses.iter().map(|address| (*address, node.clone())));
-                        }
-                        self.set_pod(index, &pod.clone());
-                    }
-                    None => self.remove(&EndpointKey::pod(key)),
+                    Some(pod) => self.set_pod(index, pod),
+                    None => self.remove_pod(key),
                 }
+                self.follow_families(index);
             }
+        }
+    }
+
+    /// A first or last address of a family changes where all endpoints without an address may be.
+    fn follow_families(&mut self, index: &ClusterIndex) {
+        let of_pods = Family::ALL.into_iter().filter(|family| *self.addressed.get(*family) > 0);
+        if families_with(index, &self.modes, of_pods) != self.families {
+            *self = Compiled::new(index, &self.modes);
         }
     }
 
@@ -282,8 +301,19 @@ impl Compiled {
     fn set_pod(&mut self, index: &ClusterIndex, pod: &Arc<Pod>) {
         match Endpoint::of_pod(pod, index, &self.families, self.modes.host_network_pods) {
             Some(endpoint) => self.insert(index, endpoint),
-            None => self.remove(&EndpointKey { namespace: pod.namespace.clone(), name: pod.name.clone(), kind: None }),
+            None => {
+                let key = (pod.namespace.clone(), pod.name.clone());
+                self.remove_pod(&key);
+                if let Some(workload) = pod.owner.as_ref().and_then(|owner| index.top_owner(&pod.namespace, owner)) {
+                    self.absent.insert(key, workload);
+                }
+            }
         }
+    }
+
+    fn remove_pod(&mut self, key: &Key) {
+        self.absent.remove(key);
+        self.remove(&EndpointKey::pod(key));
     }
 
     fn insert(&mut self, index: &ClusterIndex, endpoint: Endpoint) {
@@ -296,9 +326,22 @@ impl Compiled {
             u32::try_from(self.endpoints.len() - 1).unwrap_or(u32::MAX)
         });
         self.by_key.insert(entry.endpoint.key.clone(), id);
-        // The address of a host-network pod is its node's, which many share.
+        if !entry.endpoint.is_template() && !self.absent.is_empty() {
+            self.absent.remove(&(entry.endpoint.key.namespace.clone(), entry.endpoint.key.name.clone()));
+        }
         for address in Self::own_addresses(&entry.endpoint) {
-            self.by_address.insert(address, id);
+            // The pod that came last answers for an address, until it goes (D3).
+            if let Some(other) = self.by_address.insert(address, id) {
+                self.also_at.entry(address).or_default().push(other);
+            }
+        }
+        for family in Self::known_families(&entry.endpoint) {
+            *self.addressed.get_mut(family) += 1;
+        }
+        if let Some(node) = &entry.endpoint.node {
+            for address in &entry.endpoint.host_addresses {
+                *self.said_nodes.entry(*address).or_default().entry(node.clone()).or_default() += 1;
+            }
         }
         if let Some(state) = self.namespaces.get_mut(namespace as usize) {
             state.endpoints.push(id);
@@ -308,6 +351,11 @@ impl Compiled {
         }
     }
 
+    fn known_families(endpoint: &Endpoint) -> impl Iterator<Item = Family> + '_ {
+        Family::ALL.into_iter().filter(|family| matches!(endpoint.addresses.get(*family), Address::Known(_)))
+    }
+
+    /// Its addresses, unless they are its node's, which many share.
     fn own_addresses(endpoint: &Endpoint) -> Vec<IpAddr> {
         let known = |family| match endpoint.addresses.get(family) {
             Address::Known(address) if !endpoint.host_network => Some(*address),
@@ -320,15 +368,37 @@ impl Compiled {
         let Some(id) = self.by_key.remove(key) else { return };
         let Some(entry) = self.endpoints.get_mut(id as usize).and_then(Option::take) else { return };
         for address in Self::own_addresses(&entry.endpoint) {
-            // A reused address belongs to the pod that has it now (D3).
-            if self.by_address.get(&address) == Some(&id) {
-                self.by_address.remove(&address);
+            self.release(address, id);
+        }
+        for family in Self::known_families(&entry.endpoint) {
+            *self.addressed.get_mut(family) -= 1;
+        }
+        if let Some(node) = &entry.endpoint.node {
+            for address in &entry.endpoint.host_addresses {
+                let Some(said) = self.said_nodes.get_mut(address) else { continue };
+                match said.get_mut(node) {
+                    Some(count) if *count > 1 => *count -= 1,
+                    _ => _ = said.remove(node),
+                }
             }
         }
         if let Some(state) = self.namespaces.get_mut(entry.namespace as usize) {
             state.endpoints.retain(|other| *other != id);
         }
         self.free.push(id);
+    }
+
+    /// Takes an address from an endpoint; another that has it too answers for it from now on.
+    fn release(&mut self, address: IpAddr, id: EndpointId) {
+        let others = self.also_at.get_mut(&address);
+        if self.by_address.get(&address) != Some(&id) {
+            others.into_iter().for_each(|others| others.retain(|other| *other != id));
+            return;
+        }
+        match others.and_then(Vec::pop) {
+            Some(other) => self.by_address.insert(address, other),
+            None => self.by_address.remove(&address),
+        };
     }
 
     /// Works out groups and classes of an endpoint.
@@ -423,9 +493,10 @@ impl Compiled {
         self.by_address.get(&address).copied()
     }
 
-    /// The node that has an address.
+    /// The node that has an address: as nodes say, or else as pods that run there say.
     pub fn node_at(&self, address: IpAddr) -> Option<&str> {
-        self.nodes.get(&address).map(AsRef::as_ref)
+        let said = || self.said_nodes.get(&address).and_then(|nodes| nodes.keys().next());
+        self.nodes.get(&address).or_else(said).map(AsRef::as_ref)
     }
 
     /// All endpoints, in no particular order.

@@ -1,0 +1,105 @@
+# The commands of the project; `make test` is what CI runs. See CONTRIBUTING.md.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+CARGO_DENY_VERSION := 0.20.2
+# How long `make fuzz` spends on each target.
+FUZZ_SECONDS ?= 60
+
+SAY = @printf '\n==> %s\n'
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1\t/' | column -t -s $$'\t'
+
+.PHONY: test
+test: setup fmt-check clippy deny doc unit ## everything CI checks
+	$(SAY) "all steps passed"
+
+.PHONY: setup
+setup: ## install what the tests need and is missing
+	$(SAY) "setup: C toolchain, make, pkg-config"
+	@missing=(); \
+	echo 'int main(void) { return 0; }' | gcc -x c - -o /dev/null 2>/dev/null || missing+=(gcc libc6-dev); \
+	command -v make >/dev/null || missing+=(make); \
+	command -v pkg-config >/dev/null || missing+=(pkg-config); \
+	if [ $${#missing[@]} -eq 0 ]; then echo "all there"; \
+	elif ! command -v apt-get >/dev/null; then echo "error: please install $${missing[*]}" >&2; exit 1; \
+	else \
+	  as_root=(); \
+	  if [ "$$(id -u)" -ne 0 ]; then \
+	    command -v sudo >/dev/null || { echo "error: please install $${missing[*]} (no sudo here)" >&2; exit 1; }; \
+	    as_root=(sudo); \
+	  fi; \
+	  echo "installing $${missing[*]}"; \
+	  "$${as_root[@]}" apt-get update -qq; \
+	  DEBIAN_FRONTEND=noninteractive "$${as_root[@]}" apt-get install -y --no-install-recommends "$${missing[@]}"; \
+	fi
+	$(SAY) "setup: rustfmt, clippy"
+	@$(CARGO) fmt --version && $(CARGO) clippy --version || rustup component add rustfmt clippy
+	$(SAY) "setup: cargo-deny"
+	@$(CARGO) deny --version || $(CARGO) install cargo-deny --locked --debug --version $(CARGO_DENY_VERSION)
+
+.PHONY: fmt
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+.PHONY: fmt-check
+fmt-check: ## is the code formatted?
+	$(SAY) "format"
+	$(CARGO) fmt --all --check
+
+.PHONY: clippy
+clippy: ## lints, warnings are errors
+	$(SAY) "lints"
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+.PHONY: deny
+deny: ## licenses, bans and sources of the dependencies
+	$(SAY) "dependencies: bans, licenses, sources"
+	$(CARGO) deny check bans licenses sources
+
+.PHONY: audit
+audit: ## known defects of the dependencies (fetches the advisory database)
+	$(SAY) "dependencies: advisories"
+	$(CARGO) deny check advisories
+
+.PHONY: doc
+doc: ## the documentation of the code, warnings are errors
+	$(SAY) "documentation"
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps
+
+# Every file tests/NAME.rs and tests/NAME/main.rs is a tier. One that no crate names as its test
+# would pass unseen, so the log is asked whether each of them ran and passed something.
+.PHONY: unit
+unit: ## all tests, and a check that no tier was left out
+	$(SAY) "tests"
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	CARGO_TERM_COLOR=never $(CARGO) test --workspace 2>&1 | tee "$$log"; \
+	printf '\n==> tiers\n'; failed=0; \
+	for tier in tests/*.rs tests/*/main.rs; do \
+	  if [ ! -e "$$tier" ]; then continue; fi; \
+	  passed=$$(awk -v tier="$$tier" ' \
+	    /^ *Running / { here = index($$0, tier " ") > 0 } \
+	    /^ *Doc-tests / { here = 0 } \
+	    here && /^test result: ok\./ { count += $$4 } \
+	    END { print count + 0 }' "$$log"); \
+	  if [ "$$passed" -gt 0 ]; then echo "$$tier: ran"; \
+	  else echo "error: $$tier: did not run" >&2; failed=1; fi; \
+	done; \
+	exit "$$failed"
+
+.PHONY: bench
+bench: ## the benches; results in target/criterion
+	$(CARGO) bench -p netsim-benches
+
+.PHONY: fuzz
+fuzz: ## the fuzz targets, FUZZ_SECONDS each (needs a nightly toolchain and cargo-fuzz)
+	@for target in $$($(CARGO) +nightly fuzz list --fuzz-dir tests/fuzz); do \
+	  printf '\n==> fuzz %s\n' "$$target"; \
+	  $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz "$$target" -- -max_total_time=$(FUZZ_SECONDS); \
+	done

@@ -1,0 +1,65 @@
+//! `netsim can-reach`
+
+use crate::Failure;
+use crate::args::{AnswerFormat, CanReach};
+use crate::exit::Exit;
+use crate::load::{Loaded, load};
+use crate::report::{answer_json, answer_text, diagnostics, yaml};
+use netsim_shared::ports::Protocol;
+use netsim_shared::query::{Answer, Question, QueryError, Resolver, ask};
+use netsim_shared::selector::Selector;
+use std::io::Write;
+
+/// Everything a report needs to know of a question and its answer.
+pub struct Asked<'a> {
+    /// The source word as it was typed.
+    pub source: &'a str,
+    /// The destination word as it was typed.
+    pub destination: &'a str,
+    /// The answer.
+    pub answer: &'a Answer,
+    /// The cluster it is about.
+    pub loaded: &'a Loaded,
+}
+
+/// Asks and prints the answer.
+pub fn run(args: &CanReach) -> Result<Exit, Failure> {
+    let question = question(args)?;
+    let loaded = load(&args.input, &mut diagnostics::print)?;
+    let namespace = args.namespace.as_deref().unwrap_or(&args.input.default_namespace);
+    let resolver = Resolver { index: &loaded.index, compiled: &loaded.compiled, default_namespace: namespace };
+    let answer = ask(&resolver, &question)?;
+    let asked = Asked { source: &args.source, destination: &args.destination, answer: &answer, loaded: &loaded };
+    let mut out = std::io::BufWriter::new(anstream::stdout().lock());
+    match args.output {
+        AnswerFormat::Text => answer_text::write(&mut out, &asked, args.explain)?,
+        AnswerFormat::Json => {
+            serde_json::to_writer_pretty(&mut out, &answer_json::of(&asked)).map_err(std::io::Error::from)?;
+            writeln!(out)?;
+        }
+        AnswerFormat::Yaml => out.write_all(yaml::to_string(&answer_json::of(&asked))?.as_bytes())?,
+    }
+    out.flush()?;
+    Ok(Exit::of_answer(answer.verdict, !answer.incomplete.is_empty(), args.expect))
+}
+
+fn question(args: &CanReach) -> Result<Question, QueryError> {
+    let selector = |text: &Option<String>| text.as_deref().map(Selector::parse).transpose().map_err(bad);
+    Ok(Question {
+        source: args.source.clone(),
+        destination: args.destination.clone(),
+        protocol: args.protocol.as_deref().map(protocol).transpose()?,
+        source_selector: selector(&args.selector)?,
+        destination_selector: selector(&args.dst_selector)?,
+    })
+}
+
+fn bad(message: String) -> QueryError {
+    QueryError { message, help: None }
+}
+
+/// Reads the name of a protocol.
+pub fn protocol(text: &str) -> Result<Protocol, QueryError> {
+    let message = || format!("`{text}` is not a protocol: use tcp, udp or sctp");
+    Protocol::parse_lenient(text).ok_or_else(|| bad(message()))
+}

@@ -1,0 +1,144 @@
+//! Manifests from files, directories, globs and standard input.
+
+use super::LoadError;
+use super::progress::Progress;
+use netsim_shared::diagnostic::Diagnostic;
+use netsim_shared::ingest::{Ingested, ingest};
+use rayon::prelude::*;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Reads everything that the arguments name, in their order; what a directory or glob holds is
+/// sorted by name. All that is wrong is reported together.
+///
+/// # Errors
+/// When a path cannot be read, or names nothing.
+pub fn read(arguments: &[String], default_namespace: &str, progress: &mut Progress) -> Result<Ingested, LoadError> {
+    let mut sources: Vec<Source> = Vec::new();
+    let mut wrong = Vec::new();
+    for argument in arguments {
+        match find(argument) {
+            Ok(found) => sources.extend(found),
+            Err(diagnostic) => wrong.push(diagnostic),
+        }
+    }
+    // A file that two arguments name is read once, where it came last: later objects replace earlier.
+    let mut seen = std::collections::HashSet::new();
+    sources.reverse();
+    sources.retain(|source| seen.insert(source.clone()));
+    sources.reverse();
+    progress.say(|| format!("reading {} files", sources.len()));
+    let read: Vec<Result<Ingested, Diagnostic>> = sources.par_iter().map(|source| read_one(source, default_namespace)).collect();
+    let mut all = Ingested::default();
+    for one in read {
+        match one {
+            Ok(ingested) => all.extend(ingested),
+            Err(diagnostic) => wrong.push(diagnostic),
+        }
+    }
+    if !wrong.is_empty() {
+        wrong.append(&mut all.diagnostics);
+        return Err(LoadError(wrong));
+    }
+    Ok(all)
+}
+
+/// Whether something is piped into standard input.
+pub fn stdin_is_piped() -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        // A terminal or /dev/null holds no manifests; a pipe or a redirected file may.
+        std::fs::metadata("/dev/stdin").is_ok_and(|m| m.file_type().is_fifo() || m.file_type().is_file())
+    }
+    #[cfg(not(unix))]
+    {
+        use std::io::IsTerminal;
+        !std::io::stdin().is_terminal()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Source {
+    Stdin,
+    File(PathBuf),
+}
+
+fn read_one(source: &Source, default_namespace: &str) -> Result<Ingested, Diagnostic> {
+    match source {
+        Source::Stdin => {
+            let mut bytes = Vec::new();
+            let read = std::io::stdin().lock().read_to_end(&mut bytes);
+            read.map_err(|error| Diagnostic::error(format!("standard input cannot be read: {error}")))?;
+            if bytes.iter().all(u8::is_ascii_whitespace) {
+                let error = Diagnostic::error("standard input is empty");
+                return Err(error.help("pipe manifests into netsim, or name files with -f PATH"));
+            }
+            Ok(ingest("<stdin>", &bytes, default_namespace))
+        }
+        Source::File(path) => {
+            let bytes = std::fs::read(path).map_err(|error| cannot(path, &error))?;
+            Ok(ingest(&path.display().to_string(), &bytes, default_namespace))
+        }
+    }
+}
+
+fn cannot(path: &Path, error: &std::io::Error) -> Diagnostic {
+    Diagnostic::error(format!("`{}` cannot be read: {error}", path.display()))
+}
+
+fn find(argument: &str) -> Result<Vec<Source>, Diagnostic> {
+    if argument == "-" {
+        return Ok(vec![Source::Stdin]);
+    }
+    let path = Path::new(argument);
+    if path.is_dir() {
+        return directory(path);
+    }
+    if path.exists() {
+        return Ok(vec![Source::File(path.to_owned())]);
+    }
+    if !argument.contains(['*', '?', '[']) {
+        let error = Diagnostic::error(format!("`{argument}` does not exist"));
+        return Err(error.help("give a file, a directory, a glob in quotes, or - for standard input"));
+    }
+    let matches = glob::glob(argument).map_err(|error| Diagnostic::error(format!("`{argument}` is not a glob: {error}")))?;
+    let mut found = Vec::new();
+    for path in matches {
+        let path = path.map_err(|error| Diagnostic::error(format!("`{argument}`: {error}")))?;
+        if path.is_dir() {
+            found.extend(directory(&path)?);
+        } else {
+            found.push(Source::File(path));
+        }
+    }
+    if found.is_empty() { Err(Diagnostic::error(format!("`{argument}` matches no file"))) } else { Ok(found) }
+}
+
+/// The manifests of a directory and those below it. Hidden folders (`.git`) are left out.
+fn directory(root: &Path) -> Result<Vec<Source>, Diagnostic> {
+    let mut found = Vec::new();
+    let mut open = vec![root.to_owned()];
+    while let Some(folder) = open.pop() {
+        let entries = std::fs::read_dir(&folder).map_err(|error| cannot(&folder, &error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| cannot(&folder, &error))?;
+            let path = entry.path();
+            let hidden = entry.file_name().to_string_lossy().starts_with('.');
+            // Links to folders are not followed: they may lead back here.
+            let kind = entry.file_type().map_err(|error| cannot(&path, &error))?;
+            let manifest = path.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e.eq_ignore_ascii_case(known)));
+            if kind.is_dir() && !hidden {
+                open.push(path);
+            } else if manifest && !hidden && !kind.is_dir() && path.is_file() {
+                found.push(path);
+            }
+        }
+    }
+    if found.is_empty() {
+        let error = Diagnostic::error(format!("`{}` holds no manifest", root.display()));
+        return Err(error.help("files that end with .yaml, .yml or .json are read"));
+    }
+    found.sort();
+    Ok(found.into_iter().map(Source::File).collect())
+}

@@ -1,0 +1,171 @@
+//! The answer of `can-reach` for people: the verdict first, then why.
+
+use super::answer_json::{exemption, explained};
+use super::style;
+use crate::commands::can_reach::Asked;
+use netsim_shared::diagnostic::Place;
+use netsim_shared::evaluate::{Decision, Judgement, Outcome};
+use netsim_shared::explain::{Advice, advise_both};
+use netsim_shared::object::Path;
+use netsim_shared::policy::{Direction, NetworkPolicy};
+use netsim_shared::query::{Connection, Judged, Verdict};
+use std::io::{self, Write};
+
+/// How many connections of an answer are explained one by one.
+const MAX_EXPLAINED: usize = 10;
+
+/// Writes the answer; with `explain`, why it is allowed too.
+pub fn write(out: &mut dyn Write, asked: &Asked<'_>, explain: bool) -> io::Result<()> {
+    let answer = asked.answer;
+    let (bold, colour) = (style::BOLD, style::verdict(answer.verdict));
+    let incomplete = if answer.incomplete.is_empty() { "" } else { ", incomplete" };
+    writeln!(out, "{colour}{}{incomplete}{colour:#}  {bold}{} → {}{bold:#}", answer.verdict, asked.source, asked.destination)?;
+    let several = answer.connections.len() > 1;
+    for (i, c) in answer.connections.iter().enumerate() {
+        if i == MAX_EXPLAINED {
+            writeln!(out, "\n… and {} more (all of them: -o json)", answer.connections.len() - i)?;
+            break;
+        }
+        if several || needs_heading(asked, c) {
+            heading(out, c)?;
+        }
+        // A denial always says why; what is allowed only when asked.
+        if explain || c.verdict != Verdict::Allowed {
+            reasons(out, asked, c)?;
+        }
+    }
+    for note in &answer.notes {
+        writeln!(out, "note: {note}")?;
+    }
+    if !answer.incomplete.is_empty() {
+        writeln!(out, "incomplete: these policies were not understood and could change the answer:")?;
+        for policy in &answer.incomplete {
+            let namespace = policy.namespace.as_ref().map_or(String::new(), |n| format!("{n}/"));
+            writeln!(out, "  {} {namespace}{} ({}){}", policy.kind, policy.name, policy.api_version, at(policy.origin.place()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether what was found differs from what was typed, so that it has to be said.
+fn needs_heading(asked: &Asked<'_>, c: &Connection) -> bool {
+    let port = c.port.map(|p| format!(":{p}")).unwrap_or_default();
+    c.source.name != asked.source || format!("{}{port}", c.destination_name) != asked.destination
+}
+
+fn heading(out: &mut dyn Write, c: &Connection) -> io::Result<()> {
+    let colour = style::verdict(c.verdict);
+    let more = |count: usize| if count > 1 { format!(" (and {} alike)", count - 1) } else { String::new() };
+    let port = match (c.protocol, c.port) {
+        (Some(protocol), Some(port)) => format!("{protocol} {port}"),
+        (Some(protocol), None) => format!("{protocol}, every port"),
+        _ => "every port".to_owned(),
+    };
+    writeln!(
+        out,
+        "\n{colour}{}{colour:#}  {}{} → {}{}  {port}",
+        c.verdict, c.source.name, more(c.sources), c.destination_name, more(c.destinations)
+    )
+}
+
+fn reasons(out: &mut dyn Write, asked: &Asked<'_>, c: &Connection) -> io::Result<()> {
+    match &c.judged {
+        Judged::Name(why) | Judged::Other(why) => writeln!(out, "  {why}"),
+        Judged::Ports(by_family) => {
+            for (family, ports) in by_family {
+                writeln!(out, "  {family}: {ports}")?;
+            }
+            if c.verdict != Verdict::Allowed {
+                writeln!(out, "  (name a port to see why)")?;
+            }
+            Ok(())
+        }
+        Judged::Port(decisions) => {
+            // Families that come out alike are told once.
+            let same = decisions.windows(2).all(|w| matches!(w, [a, b] if alike(a, b)));
+            let shown = if same { decisions.get(..1).unwrap_or_default() } else { decisions };
+            for decision in shown {
+                if shown.len() > 1 {
+                    writeln!(out, "  over {}: {}", decision.family, super::answer_json::outcome(decision.outcome))?;
+                }
+                one_decision(out, asked, c, decision)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn alike(a: &Decision, b: &Decision) -> bool {
+    let rule = |j: &Judgement| j.allowed_by.as_ref().map(|r| r.name());
+    a.outcome == b.outcome && rule(&a.egress) == rule(&b.egress) && rule(&a.ingress) == rule(&b.ingress)
+}
+
+fn one_decision(out: &mut dyn Write, asked: &Asked<'_>, c: &Connection, decision: &Decision) -> io::Result<()> {
+    if let Some(exempt) = &decision.exemption {
+        return writeln!(out, "  {}, whatever the policies", exemption(exempt));
+    }
+    let advice = explained(c, decision.family).map(|e| advise_both(&asked.loaded.index, &asked.loaded.compiled, e, decision));
+    let sides = [(Direction::Egress, &c.source.name, &decision.egress), (Direction::Ingress, &c.destination_name, &decision.ingress)];
+    for (direction, who, judgement) in sides {
+        one_side(out, direction, who, judgement)?;
+        let found = advice.iter().flatten().find(|(d, _)| *d == direction).map(|(_, advice)| advice);
+        if let Some(advice) = found {
+            near(out, advice)?;
+        }
+    }
+    if decision.outcome != Outcome::Allowed {
+        let changes: Vec<_> = advice.iter().flatten().filter_map(|(_, advice)| advice.change.as_ref()).collect();
+        if !changes.is_empty() {
+            writeln!(out, "  the smallest change that would allow it:")?;
+        }
+        for change in changes {
+            let place = change.policy.origin.place_of(&change.path());
+            writeln!(out, "    add to {} of {}{}:", change.path(), name(&change.policy), at(place))?;
+            for line in change.to_yaml().lines() {
+                writeln!(out, "      {line}")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn name(policy: &NetworkPolicy) -> String {
+    format!("{}/{}", policy.namespace, policy.name)
+}
+
+fn at(place: Option<Place>) -> String {
+    let quiet = style::QUIET;
+    place.map_or(String::new(), |p| format!("  {quiet}{}:{}{quiet:#}", p.source, p.line))
+}
+
+fn one_side(out: &mut dyn Write, direction: Direction, who: &str, judgement: &Judgement) -> io::Result<()> {
+    if judgement.isolated_by.is_empty() {
+        return writeln!(out, "  {direction} of {who}: allowed, no policy isolates it for {direction}");
+    }
+    match &judgement.allowed_by {
+        Some(rule) => {
+            let place = rule.policy.origin.place_of(&rule.path());
+            writeln!(out, "  {direction} of {who}: allowed by")?;
+            writeln!(out, "    {}{}", rule.name(), at(place))
+        }
+        None => {
+            writeln!(out, "  {direction} of {who}: denied, isolated by")?;
+            for policy in &judgement.isolated_by {
+                writeln!(out, "    {}{}", name(policy), at(policy.origin.place_of(&Path::default())))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn near(out: &mut dyn Write, advice: &Advice) -> io::Result<()> {
+    if !advice.near.is_empty() {
+        writeln!(out, "    nearly allowed by")?;
+    }
+    for miss in &advice.near {
+        let place = miss.rule.policy.origin.place_of(&miss.path);
+        writeln!(out, "      {} {}{}", name(&miss.rule.policy), miss.path, at(place))?;
+        writeln!(out, "        {}", miss.why)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! Lists of connections: text for people, and the forms that other programs read.
+
+use super::answer_json::{ForeignJson, SCHEMA_VERSION};
+use super::{diagnostics, style};
+use crate::commands::filter::Filter;
+use crate::exit::Exit;
+use netsim_shared::cluster::ClusterIndex;
+use netsim_shared::list::{Entity, Listing, Pair, Reach};
+use netsim_shared::net::Family;
+use netsim_shared::ports::PortRange;
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Write};
+
+/// What is listed.
+pub struct Connections<'c> {
+    /// The objects.
+    pub index: &'c ClusterIndex,
+    /// All connections.
+    pub listing: &'c Listing<'c>,
+    /// What of them is wanted.
+    pub filter: &'c Filter,
+    /// Whether it is pod by pod.
+    pub expand: bool,
+}
+
+/// A pair that cannot be told.
+pub struct UnknownPair {
+    source: String,
+    destination: String,
+}
+
+impl UnknownPair {
+    /// Source and destination.
+    pub fn names(&self) -> (&str, &str) {
+        (&self.source, &self.destination)
+    }
+}
+
+impl Connections<'_> {
+    /// Visits the wanted pairs; gives back those that cannot be told.
+    pub fn visit(&self, mut open: impl FnMut(&Entity, &Entity, &Reach) -> io::Result<()>) -> io::Result<Vec<UnknownPair>> {
+        let (mut unknown, mut failed) = (Vec::new(), None);
+        self.listing.for_each(|d| self.filter.wants_destination(d), |source, destination, pair| {
+            if failed.is_some() || !self.filter.wants(source, destination) {
+                return;
+            }
+            let (Pair::Open(reach) | Pair::Unknown(reach)) = pair;
+            if matches!(pair, Pair::Unknown(_)) {
+                unknown.push(UnknownPair { source: source.name.clone(), destination: destination.name.clone() });
+            }
+            // Without a port filter, and that is most of the time, nothing has to be copied.
+            let kept = self.filter.ports().map(|_| self.filter.reach(reach));
+            let reach = kept.as_ref().unwrap_or(reach);
+            if !reach.is_empty() && let Err(error) = open(source, destination, reach) {
+                failed = Some(error);
+            }
+        });
+        failed.map_or(Ok(unknown), Err)
+    }
+
+    /// What has to be said with a list, on standard error, and the exit code.
+    pub fn finish(&self, unknown: Vec<UnknownPair>) -> Exit {
+        if self.listing.has_hosts() && !self.expand {
+            diagnostics::say("note: a pod and its own node always reach each other; --expand shows these pairs of hostNetwork pods");
+        }
+        if self.listing.rests_on_assumptions() {
+            diagnostics::say("note: pods without an address are assumed to lie in no partial ipBlock; --pod-cidr decides it, --strict refuses to assume");
+        }
+        if !unknown.is_empty() {
+            diagnostics::say(&format!("unknown: {} pairs cannot be told from the input, such as", unknown.len()));
+            for pair in unknown.iter().take(5) {
+                diagnostics::say(&format!("  {} → {}", pair.source, pair.destination));
+            }
+        }
+        let foreign: Vec<String> = self.index.foreign_policies().map(|p| format!("{} {}", p.kind, p.name)).collect();
+        if !foreign.is_empty() {
+            diagnostics::say(&format!("incomplete: {} policies were not understood and could change the list: {}", foreign.len(), shortened(&foreign, 5)));
+        }
+        if unknown.is_empty() && foreign.is_empty() { Exit::Ok } else { Exit::Unknown }
+    }
+}
+
+/// The first names of a list, and how many there are more.
+fn shortened(names: &[String], most: usize) -> String {
+    let shown = names.get(..most.min(names.len())).unwrap_or_default().join(", ");
+    if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }
+}
+
+/// For people: each destination with its open ports and who has them open. Sources that make up a
+/// whole namespace, or everything, are said so.
+pub fn text(out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<Vec<UnknownPair>> {
+    let mut totals: HashMap<Option<&str>, usize> = HashMap::new();
+    for entity in &connections.listing.entities {
+        *totals.entry(entity.namespace.as_deref()).or_default() += 1;
+    }
+    let whole = Whole { totals, shown: connections.expand };
+    let (bold, quiet) = (style::BOLD, style::QUIET);
+    let mut current: Option<String> = None;
+    let mut rows: BTreeMap<String, Vec<(Option<String>, String)>> = BTreeMap::new();
+    let mut any = false;
+    let mut flush = |name: Option<&String>, rows: &mut BTreeMap<String, Vec<(Option<String>, String)>>| -> io::Result<()> {
+        let Some(name) = name else { return Ok(()) };
+        any = true;
+        writeln!(out, "{bold}{name}{bold:#}")?;
+        for (ports, sources) in std::mem::take(rows) {
+            writeln!(out, "  {ports}  {quiet}from{quiet:#} {}", whole.summary(name, sources))?;
+        }
+        Ok(())
+    };
+    let unknown = connections.visit(|source, destination, reach| {
+        // That a pod reaches itself goes without saying.
+        if source.name == destination.name && source.members.len() == 1 && reach.ports.is_all() {
+            return Ok(());
+        }
+        if current.as_deref() != Some(&destination.name) {
+            flush(current.as_ref(), &mut rows)?;
+            current = Some(destination.name.clone());
+        }
+        rows.entry(reach.to_string()).or_default().push((source.namespace.as_ref().map(ToString::to_string), source.name.clone()));
+        Ok(())
+    })?;
+    flush(current.as_ref(), &mut rows)?;
+    if !any {
+        writeln!(out, "no connection is allowed")?;
+    }
+    Ok(unknown)
+}
+
+/// How many entities each namespace has, to say `ns/*` where all of them are meant.
+struct Whole<'t> {
+    totals: HashMap<Option<&'t str>, usize>,
+    shown: bool,
+}
+
+impl Whole<'_> {
+    fn summary(&self, destination: &str, sources: Vec<(Option<String>, String)>) -> String {
+        let mut by_namespace: BTreeMap<Option<String>, Vec<String>> = BTreeMap::new();
+        for (namespace, name) in sources {
+            by_namespace.entry(namespace).or_default().push(name);
+        }
+        let is_whole = |namespace: &Option<String>, names: &Vec<String>| {
+            let total = self.totals.get(&namespace.as_deref()).copied().unwrap_or(0);
+            // The destination itself is left out of its own list and makes it no less whole.
+            let own = namespace.as_ref().is_some_and(|n| destination.starts_with(&format!("{n}/")));
+            names.len() == total || (own && names.len() + 1 == total && !names.iter().any(|n| n == destination))
+        };
+        let inside: Vec<_> = by_namespace.iter().filter(|(namespace, _)| namespace.is_some()).collect();
+        let namespaces = self.totals.keys().filter(|n| n.is_some()).count();
+        let every_pod = inside.len() == namespaces && namespaces > 1 && inside.iter().all(|(n, names)| is_whole(n, names));
+        let mut parts = Vec::new();
+        if every_pod {
+            parts.push("*/*".to_owned());
+        }
+        for (namespace, names) in &by_namespace {
+            match namespace {
+                Some(_) if every_pod => {}
+                Some(n) if names.len() > 1 && is_whole(namespace, names) => parts.push(format!("{n}/*")),
+                Some(_) => parts.push(shortened(names, if self.shown { 8 } else { 5 })),
+                None if is_whole(namespace, names) => parts.push("every address outside".to_owned()),
+                None => parts.push(names.join(", ")),
+            }
+        }
+        shortened(&parts, 24)
+    }
+}
+
+/// What a source or destination is called where there is one name for each: blocks stand apart.
+fn names(entity: &Entity) -> Vec<&str> {
+    if entity.blocks.is_empty() { vec![&entity.name] } else { entity.blocks.iter().map(String::as_str).collect() }
+}
+
+/// For programs: `docs/schemas/list.schema.json`. Written as it is found: it may be long.
+pub fn json(out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<Vec<UnknownPair>> {
+    write!(out, "{{\"schemaVersion\":\"{SCHEMA_VERSION}\",\"connections\":[")?;
+    let mut first = true;
+    // Few names and port lists make up many connections: each is written as JSON once.
+    let mut ports: HashMap<Reach, String> = HashMap::new();
+    let mut quoted: HashMap<String, String> = HashMap::new();
+    let unknown = connections.visit(|source, destination, reach| {
+        if !ports.contains_key(reach) {
+            ports.insert(reach.clone(), ports_json(reach)?);
+        }
+        let ports = ports.get(reach).map_or("[]", String::as_str);
+        for name in names(source).into_iter().chain(names(destination)) {
+            if !quoted.contains_key(name) {
+                quoted.insert(name.to_owned(), serde_json::to_string(name)?);
+            }
+        }
+        let quote = |name: &str| quoted.get(name).map_or("\"\"", String::as_str);
+        for src in names(source) {
+            for dst in names(destination) {
+                let comma = if std::mem::take(&mut first) { "\n" } else { ",\n" };
+                for part in [comma, "{\"src\":", quote(src), ",\"dst\":", quote(dst), ",\"ports\":", ports, "}"] {
+                    out.write_all(part.as_bytes())?;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    write!(out, "\n],\"groups\":[")?;
+    let grouped = connections.listing.entities.iter().filter(|e| !connections.expand && e.members.len() > 1);
+    for (i, entity) in grouped.enumerate() {
+        let members = entity.members.iter().filter_map(|id| connections.listing.name_of(*id));
+        let group = serde_json::json!({"name": entity.name, "members": members.collect::<Vec<_>>()});
+        write!(out, "{}{group}", if i > 0 { ",\n" } else { "\n" })?;
+    }
+    let pairs: Vec<_> = unknown.iter().map(|p| serde_json::json!({"src": p.source, "dst": p.destination})).collect();
+    let foreign: Vec<ForeignJson> = connections.index.foreign_policies().map(|p| ForeignJson::from(p.as_ref())).collect();
+    writeln!(out, "\n],\"unknown\":{},\"incomplete\":{}}}", serde_json::to_string(&pairs)?, serde_json::to_string(&foreign)?)?;
+    Ok(unknown)
+}
+
+#[derive(serde::Serialize)]
+struct RangeJson {
+    #[serde(flatten)]
+    range: PortRange,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<&'static str>,
+}
+
+fn ports_json(reach: &Reach) -> serde_json::Result<String> {
+    let ranges = reach.ranges().map(|(range, family)| RangeJson { range, family: family.map(Family::as_str) });
+    serde_json::to_string(&ranges.collect::<Vec<_>>())
+}
+
+/// A row for each range of ports.
+pub fn csv(out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<Vec<UnknownPair>> {
+    let mut writer = csv::Writer::from_writer(out);
+    writer.write_record(["src", "dst", "protocol", "from", "to", "family"])?;
+    let unknown = connections.visit(|source, destination, reach| {
+        for src in names(source) {
+            for dst in names(destination) {
+                for (range, family) in reach.ranges() {
+                    let (from, to) = (range.from.to_string(), range.to.to_string());
+                    writer.write_record([src, dst, range.protocol.as_str(), &from, &to, family.map_or("", |f| f.as_str())])?;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    writer.flush()?;
+    Ok(unknown)
+}
+
+/// A Markdown table.
+pub fn markdown(out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<Vec<UnknownPair>> {
+    writeln!(out, "| source | destination | ports |\n| --- | --- | --- |")?;
+    connections.visit(|source, destination, reach| {
+        writeln!(out, "| {} | {} | {reach} |", cell(&source.name), cell(&destination.name))
+    })
+}
+
+/// Text that keeps its place in a Markdown table.
+pub fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('*', "\\*")
+}
+
+/// A Graphviz graph, namespaces as clusters.
+pub fn dot(out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<Vec<UnknownPair>> {
+    let quote = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    writeln!(out, "digraph connections {{\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];")?;
+    let mut by_namespace: BTreeMap<Option<&str>, Vec<&Entity>> = BTreeMap::new();
+    for entity in &connections.listing.entities {
+        by_namespace.entry(entity.namespace.as_deref()).or_default().push(entity);
+    }
+    for (i, (namespace, entities)) in by_namespace.iter().enumerate() {
+        if let Some(namespace) = namespace {
+            writeln!(out, "  subgraph cluster_{i} {{\n    label={};", quote(namespace))?;
+        }
+        for entity in entities {
+            let shape = if namespace.is_none() { " [shape=ellipse]" } else { "" };
+            writeln!(out, "    {}{shape};", quote(&entity.name))?;
+        }
+        if namespace.is_some() {
+            writeln!(out, "  }}")?;
+        }
+    }
+    let unknown = connections.visit(|source, destination, reach| {
+        if source.name == destination.name {
+            return Ok(());
+        }
+        writeln!(out, "  {} -> {} [label={}];", quote(&source.name), quote(&destination.name), quote(&reach.to_string()))
+    })?;
+    writeln!(out, "}}")?;
+    Ok(unknown)
+}

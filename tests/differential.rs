@@ -1,0 +1,491 @@
+//! Properties over random clusters that are dense in edge cases: the compiled form, the list and the
+//! naive reference give the same answer to everything, and a form that was kept up to date answers as
+//! a new one does.
+//!
+//! A normal run is the same each time. `PROPTEST_CASES=20000 cargo test --test differential` looks
+//! further, from another seed each time (`PROPTEST_RNG_SEED` repeats one). What fails is printed as
+//! manifests, ready to be saved as a fixture.
+
+use netsim_shared::cluster::{Change, ClusterIndex, Key};
+use netsim_shared::compile::{Address, Compiled, Endpoint, EndpointId, EndpointKey, Modes};
+use netsim_shared::evaluate::{Exemption, Outcome, Party, allowed_ports, evaluate};
+use netsim_shared::ingest::ingest;
+use netsim_shared::net::Family;
+use netsim_shared::object::Object;
+use netsim_shared::policy::{Direction, PortMatch};
+use netsim_shared::ports::{MAX_PORT, MIN_PORT, Protocol};
+use netsim_shared::reference::{End, judge};
+use netsim_testkit::arbitrary::{self, Cluster, Manifest, Op, cluster, op, outside, read, to_yaml};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use netsim_shared::list::{Entity, Listing, Options, Pair, Reach};
+
+type Checked = Result<(), TestCaseError>;
+
+/// Runs a property on `cases` inputs, or on as many as the environment asks for.
+fn check<S: Strategy<Value: Debug>>(cases: u32, inputs: S, property: impl Fn(S::Value) -> Checked) {
+    let mut config = Config { failure_persistence: None, max_shrink_iters: 4000, ..Config::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = cases;
+        if std::env::var_os("PROPTEST_RNG_SEED").is_none() {
+            config.rng_seed = RngSeed::Fixed(1);
+        }
+    }
+    match TestRunner::new(config).run(&inputs, property) {
+        Ok(()) => {}
+        Err(TestError::Fail(why, input)) => panic!("{why}\nthe smallest input found:\n{input:?}"),
+        Err(TestError::Abort(why)) => panic!("{why}"),
+    }
+}
+
+fn fail(why: String) -> Checked {
+    Err(TestCaseError::fail(why))
+}
+
+/// One end of connections, for both evaluators.
+#[derive(Clone)]
+enum Side {
+    Endpoint(EndpointId, Arc<Endpoint>),
+    Address(IpAddr),
+}
+
+impl Side {
+    fn party(&self) -> Party {
+        match self {
+            Side::Endpoint(id, _) => Party::Endpoint(*id),
+            Side::Address(address) => Party::Address(*address),
+        }
+    }
+
+    fn end(&self) -> End<'_> {
+        match self {
+            Side::Endpoint(_, endpoint) => End::Endpoint(endpoint),
+            Side::Address(address) => End::Address(*address),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Side::Endpoint(_, endpoint) => endpoint.key.to_string(),
+            Side::Address(address) => address.to_string(),
+        }
+    }
+}
+
+/// A cluster, compiled, and what is asked of it.
+struct World {
+    index: ClusterIndex,
+    modes: Modes,
+    compiled: Compiled,
+    ports: Vec<u16>,
+}
+
+impl World {
+    fn new(cluster: &Cluster) -> Self {
+        let index = cluster.index();
+        let compiled = Compiled::new(&index, &cluster.modes);
+        let ports = interesting_ports(&index);
+        World { index, modes: cluster.modes.clone(), compiled, ports }
+    }
+
+    fn endpoint(&self, id: EndpointId) -> Side {
+        Side::Endpoint(id, self.compiled.entry(id).expect("a listed endpoint").endpoint.clone())
+    }
+
+    fn endpoints(&self) -> Vec<Side> {
+        self.compiled.entries().map(|(id, entry)| Side::Endpoint(id, entry.endpoint.clone())).collect()
+    }
+
+    /// Every pair of endpoints, and every endpoint with every outside address, both ways.
+    fn pairs(&self) -> Vec<(Side, Side)> {
+        let inside = self.endpoints();
+        let addresses: Vec<Side> = outside(&Family::ALL).into_iter().map(Side::Address).collect();
+        let all = || inside.iter().chain(&addresses);
+        let pairs = all().flat_map(|a| all().map(move |b| (a.clone(), b.clone())));
+        pairs.filter(|(a, b)| !matches!((a, b), (Side::Address(_), Side::Address(_)))).collect()
+    }
+
+    fn questions(&self) -> impl Iterator<Item = (Protocol, u16, Family)> + '_ {
+        Protocol::ALL.into_iter().flat_map(move |protocol| {
+            self.ports.iter().flat_map(move |port| Family::ALL.into_iter().map(move |family| (protocol, *port, family)))
+        })
+    }
+
+    fn judge(&self, a: &Side, b: &Side, protocol: Protocol, port: u16, family: Family) -> Option<Outcome> {
+        judge(&self.index, &self.modes, a.end(), b.end(), protocol, port, family)
+    }
+}
+
+/// Both ends of the port space, and every number that occurs, with its neighbours.
+fn interesting_ports(index: &ClusterIndex) -> Vec<u16> {
+    let rules =
+        index.policies().flat_map(|policy| Direction::ALL.into_iter().filter_map(|d| policy.rules(d)).flatten());
+    let of_rules = rules.flat_map(|rule| rule.ports.iter().flatten()).flat_map(|port| match port {
+        PortMatch::Range(range) => vec![range.from, range.to],
+        PortMatch::Named(_) => Vec::new(),
+    });
+    let of_pods = index.pods().flat_map(|pod| &pod.spec.ports).map(|port| port.port);
+    let of_templates = index.workloads().flat_map(|workload| &workload.template.ports).map(|port| port.port);
+    let numbers = of_rules.chain(of_pods).chain(of_templates).chain([MIN_PORT, MAX_PORT]);
+    let near = numbers.flat_map(|n| [n.saturating_sub(1).max(MIN_PORT), n, n.saturating_add(1)]);
+    near.collect::<BTreeSet<u16>>().into_iter().collect()
+}
+
+#[test]
+fn points_agree_with_the_reference() {
+    let counts: RefCell<BTreeMap<String, u64>> = RefCell::default();
+    check(150, cluster(), |cluster| {
+        let world = World::new(&cluster);
+        for (a, b) in world.pairs() {
+            for (protocol, port, family) in world.questions() {
+                let decision = evaluate(&world.compiled, a.party(), b.party(), protocol, port, family);
+                let got = decision.as_ref().map(|d| d.outcome);
+                let wanted = world.judge(&a, &b, protocol, port, family);
+                if got != wanted {
+                    let question = format!("{} → {} {protocol} {port} {family}", a.name(), b.name());
+                    return fail(format!("{question}: compiled {got:?}, reference {wanted:?}"));
+                }
+                if let Some(decision) = decision {
+                    let isolated = [&decision.egress, &decision.ingress].map(|j| !j.isolated_by.is_empty());
+                    let exempt = decision.exemption.map(|e| match e {
+                        Exemption::SamePod => "itself",
+                        Exemption::OwnNode(_) => "own node",
+                    });
+                    let what = format!("{:?} isolated {isolated:?} exempt {exempt:?}", decision.outcome);
+                    *counts.borrow_mut().entry(what).or_default() += 1;
+                }
+            }
+        }
+        Ok(())
+    });
+    // A generator that no longer reaches the edge cases must not pass unseen.
+    let counts = counts.into_inner();
+    let total: u64 = counts.values().sum();
+    println!("{total} points: {counts:#?}");
+    for wanted in [
+        "Allowed isolated [false, false] exempt None",
+        "Allowed isolated [true, true] exempt None",
+        "Denied isolated [false, true] exempt None",
+        "Denied isolated [true, false] exempt None",
+        "Denied isolated [true, true] exempt None",
+        "Unknown isolated [true, true] exempt None",
+        "Allowed isolated [true, true] exempt Some(\"itself\")",
+        "Allowed isolated [false, true] exempt Some(\"own node\")",
+    ] {
+        let count = counts.get(wanted).copied().unwrap_or(0);
+        assert!(count * 5000 > total, "only {count} of {total} points are: {wanted}");
+    }
+}
+
+#[test]
+fn allowed_ports_are_those_that_are_allowed() {
+    check(100, cluster(), |cluster| {
+        let world = World::new(&cluster);
+        for (a, b) in world.pairs() {
+            let sets = Family::ALL.map(|family| (family, allowed_ports(&world.compiled, a.party(), b.party(), family)));
+            for (protocol, port, family) in world.questions() {
+                let one = evaluate(&world.compiled, a.party(), b.party(), protocol, port, family).map(|d| d.outcome);
+                let set = sets.iter().find(|(f, _)| *f == family).map(|(_, set)| set).expect("both families");
+                if set.contains(protocol, port) != (one == Some(Outcome::Allowed)) {
+                    let question = format!("{} → {} {protocol} {port} {family}", a.name(), b.name());
+                    return fail(format!("{question}: {one:?}, but all allowed ports are {set}"));
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// What a listing says of each pair of entities: open ports, and whether more cannot be told.
+fn listed(listing: &Listing<'_>) -> BTreeMap<(String, String), (Reach, bool)> {
+    let mut pairs = BTreeMap::new();
+    let key = |entity: &Entity| format!("{}{:?}", entity.name, entity.members);
+    listing.for_each(
+        |_| true,
+        |source, destination, pair| {
+            let said = match pair {
+                Pair::Open(reach) => (reach.clone(), false),
+                Pair::Unknown(reach) => (reach.clone(), true),
+            };
+            let twice = pairs.insert((key(source), key(destination)), said);
+            assert!(twice.is_none(), "{} → {} is listed twice", source.name, destination.name);
+        },
+    );
+    pairs
+}
+
+/// Compares what is listed of two entities with what the reference says of their members.
+fn check_listing(world: &World, expand: bool) -> Checked {
+    let listing = Listing::new(&world.compiled, Options { expand, outside: true });
+    let said = listed(&listing);
+    let nothing = (Reach::default(), false);
+    let ids: Vec<EndpointId> = listing.entities.iter().flat_map(|e| e.members.iter().copied()).collect();
+    let all: BTreeSet<EndpointId> = world.compiled.entries().map(|(id, _)| id).collect();
+    if ids.len() != all.len() || ids.iter().copied().collect::<BTreeSet<_>>() != all {
+        return fail(format!("the entities hold {ids:?} of {all:?}"));
+    }
+    // Nodes' addresses have exemptions of their own, which are not of their block (D2).
+    let of_nodes = |address: &IpAddr| world.compiled.node_at(*address).is_some();
+    let samples = |entity: &Entity| -> Vec<Side> {
+        let nets = entity.blocks.iter().map(|b| b.parse::<ipnet::IpNet>().expect("a block"));
+        let ends: BTreeSet<IpAddr> = nets.flat_map(|net| [net.network(), net.broadcast()]).collect();
+        let addresses = ends.into_iter().filter(|a| !of_nodes(a)).map(Side::Address).take(6);
+        entity.members.iter().map(|id| world.endpoint(*id)).chain(addresses).collect()
+    };
+    let entities: Vec<(String, &Entity, Vec<Side>)> = listing
+        .entities
+        .iter()
+        .map(|entity| (format!("{}{:?}", entity.name, entity.members), entity, samples(entity)))
+        .collect();
+    for (source, from, sources) in &entities {
+        for (destination, to, destinations) in &entities {
+            if from.namespace.is_none() && to.namespace.is_none() {
+                continue;
+            }
+            let (reach, unknown) = said.get(&(source.clone(), destination.clone())).unwrap_or(&nothing);
+            let single = sources.len() == 1 && destinations.len() == 1;
+            let mut seen_unknown = false;
+            for (a, b) in sources.iter().flat_map(|a| destinations.iter().map(move |b| (a, b))) {
+                let exemption = Family::ALL.into_iter().find_map(|family| {
+                    evaluate(&world.compiled, a.party(), b.party(), Protocol::Tcp, 80, family)?.exemption
+                });
+                if exemption.is_some() && !single {
+                    continue;
+                }
+                for (protocol, port, family) in world.questions() {
+                    let wanted = world.judge(a, b, protocol, port, family);
+                    seen_unknown |= wanted == Some(Outcome::Unknown);
+                    let limited = reach.in_one_family.iter().find(|(f, _)| *f == family);
+                    let open = reach.ports.contains(protocol, port)
+                        || limited.is_some_and(|(_, p)| p.contains(protocol, port));
+                    // Ports "in every common family" say nothing of a family that is not common.
+                    if wanted.is_some() && open != (wanted == Some(Outcome::Allowed)) {
+                        let question = format!("{} → {} {protocol} {port} {family}", a.name(), b.name());
+                        return fail(format!(
+                            "{question}: reference {wanted:?}, listed {source} → {destination}: {reach}"
+                        ));
+                    }
+                }
+            }
+            let talk = |a: &Side, b: &Side| {
+                Family::ALL.into_iter().any(|family| world.judge(a, b, Protocol::Tcp, 80, family).is_some())
+            };
+            let somehow = sources.iter().any(|a| destinations.iter().any(|b| talk(a, b)));
+            if !somehow && (!reach.is_empty() || *unknown) && !sources.is_empty() && !destinations.is_empty() {
+                return fail(format!("{source} → {destination} is listed, but they have no family in common"));
+            }
+            if seen_unknown != *unknown {
+                return fail(format!("{source} → {destination}: unknown {seen_unknown}, listed as unknown: {unknown}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_expanded_list_agrees_with_the_reference() {
+    check(80, cluster(), |cluster| check_listing(&World::new(&cluster), true));
+}
+
+#[test]
+fn the_aggregated_list_says_the_same_of_each_member() {
+    check(80, cluster(), |cluster| check_listing(&World::new(&cluster), false));
+}
+
+/// A cluster that changes: the index, what was kept up to date, and what was applied to it.
+struct Changing {
+    index: ClusterIndex,
+    compiled: Compiled,
+    applied: Vec<Manifest>,
+}
+
+impl Changing {
+    fn new(cluster: &Cluster) -> Self {
+        let index = cluster.index();
+        let compiled = Compiled::new(&index, &cluster.modes);
+        Changing { index, compiled, applied: cluster.manifests.clone() }
+    }
+
+    fn apply(&mut self, manifest: &Manifest) -> Result<Option<Change>, TestCaseError> {
+        let mut change = None;
+        for object in read(manifest) {
+            change = self.index.apply(object.clone());
+            let again = self.index.apply(object);
+            prop_assert!(again.is_none(), "the same object changed something again: {again:?}");
+        }
+        self.applied.push(manifest.clone());
+        Ok(change)
+    }
+
+    fn change(&mut self, op: &Op) -> Result<Option<Change>, TestCaseError> {
+        fn nth<T>(list: Vec<T>, n: usize) -> Option<T> {
+            let count = list.len().max(1);
+            list.into_iter().nth(n % count)
+        }
+        let pods = || self.index.pods().map(|p| (p.namespace.clone(), p.name.clone())).collect::<Vec<Key>>();
+        let policies = || self.index.policies().map(|p| (p.namespace.clone(), p.name.clone())).collect::<Vec<Key>>();
+        Ok(match op {
+            Op::Apply(manifest) => self.apply(manifest)?,
+            Op::Again(n) => match nth(self.applied.clone(), *n) {
+                Some(manifest) => self.apply(&manifest)?,
+                None => None,
+            },
+            Op::DeletePod(n) => nth(pods(), *n).and_then(|key| self.index.delete_pod(&key.0, &key.1)),
+            Op::DeletePolicy(n) => nth(policies(), *n).and_then(|key| self.index.delete_policy(&key.0, &key.1)),
+            Op::DeleteNamespace(n) => {
+                nth(arbitrary::NAMESPACES.to_vec(), *n).and_then(|name| self.index.delete_namespace(name))
+            }
+        })
+    }
+
+    /// Compares what was kept up to date with what is made anew.
+    fn check(&self, modes: &Modes) -> Checked {
+        let (kept, new) = (&self.compiled, &Compiled::new(&self.index, modes));
+        let keys = |compiled: &Compiled| -> BTreeSet<EndpointKey> {
+            compiled.entries().map(|(_, e)| e.endpoint.key.clone()).collect()
+        };
+        prop_assert_eq!(keys(kept), keys(new), "kept, new");
+        prop_assert_eq!(kept.families(), new.families(), "families kept, new");
+        for name in arbitrary::NAMESPACES {
+            let of = |compiled: &Compiled| -> BTreeSet<EndpointKey> {
+                compiled
+                    .in_namespace(name)
+                    .map(|id| compiled.entry(id).expect("an entry").endpoint.key.clone())
+                    .collect()
+            };
+            prop_assert_eq!(of(kept), of(new), "endpoints of {} kept, new", name);
+            prop_assert_eq!(kept.is_synthesized(name), new.is_synthesized(name), "whether {} is synthesized", name);
+        }
+        let key_at = |compiled: &Compiled, address: IpAddr| {
+            compiled.at_address(address).map(|id| compiled.entry(id).map(|e| e.endpoint.key.clone()))
+        };
+        let addresses = self.index.pods().flat_map(|p| p.addresses.iter().chain(&p.host_addresses)).copied();
+        for address in addresses.chain(outside(&Family::ALL)) {
+            let has = |endpoint: &Endpoint| {
+                Family::ALL.iter().any(|f| *endpoint.addresses.get(*f) == Address::Known(address))
+            };
+            // Of several pods that have it now, the order of their coming decides.
+            if new.entries().filter(|(_, e)| !e.endpoint.host_network && has(&e.endpoint)).count() < 2 {
+                prop_assert_eq!(key_at(kept, address), key_at(new, address), "who has {}: kept, new", address);
+            }
+            prop_assert_eq!(kept.node_at(address), new.node_at(address), "node with {}: kept, new", address);
+        }
+        let ports = interesting_ports(&self.index);
+        let parties = |compiled: &Compiled| -> Vec<(String, Party)> {
+            let endpoints = keys(compiled).into_iter().filter_map(|key| {
+                let id = compiled.find(&key)?;
+                Some((key.to_string(), Party::Endpoint(id)))
+            });
+            let addresses = outside(&Family::ALL).into_iter().map(|a| (a.to_string(), Party::Address(a)));
+            endpoints.chain(addresses).collect()
+        };
+        let both: Vec<((String, Party), (String, Party))> = parties(kept).into_iter().zip(parties(new)).collect();
+        for ((source, a), (_, x)) in &both {
+            for ((destination, b), (_, y)) in &both {
+                for family in Family::ALL {
+                    let sets = [allowed_ports(kept, *a, *b, family), allowed_ports(new, *x, *y, family)];
+                    let what = || format!("{source} → {destination} {family}");
+                    prop_assert_eq!(&sets[0], &sets[1], "{}: ports kept, new", what());
+                    // The rest of an answer is looked at where it is not simply allowed.
+                    let denied = Protocol::ALL.into_iter().flat_map(|p| ports.iter().map(move |port| (p, *port)));
+                    for (protocol, port) in denied.filter(|(protocol, port)| !sets[0].contains(*protocol, *port)) {
+                        let of = |compiled, a, b| {
+                            evaluate(compiled, a, b, protocol, port, family).map(|d| {
+                                let isolated = [d.egress, d.ingress].map(|judgement| {
+                                    let by =
+                                        judgement.isolated_by.iter().map(|p| format!("{}/{}", p.namespace, p.name));
+                                    by.collect::<BTreeSet<_>>()
+                                });
+                                (d.outcome, isolated, d.notes.len())
+                            })
+                        };
+                        let (kept, new) = (of(kept, *a, *b), of(new, *x, *y));
+                        prop_assert_eq!(kept, new, "{} {} {}: kept, new", what(), protocol, port);
+                    }
+                }
+            }
+        }
+        let inside = Options { expand: true, outside: false };
+        let name = |listing: &Listing<'_>| -> Vec<String> {
+            let mut lines = Vec::new();
+            listing.for_each(
+                |_| true,
+                |a, b, pair| {
+                    let (word, reach) = match pair {
+                        Pair::Open(reach) => ("open", reach),
+                        Pair::Unknown(reach) => ("unknown", reach),
+                    };
+                    lines.push(format!("{} → {} {word} {reach}", a.name, b.name));
+                },
+            );
+            lines.sort();
+            lines
+        };
+        prop_assert_eq!(name(&Listing::new(kept, inside)), name(&Listing::new(new, inside)), "list kept, new");
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_kept_up_to_date_answers_as_what_is_made_anew() {
+    check(60, (cluster(), vec(op(), 1..12)), |(cluster, ops)| {
+        let mut changing = Changing::new(&cluster);
+        for (i, op) in ops.iter().enumerate() {
+            if let Some(change) = changing.change(op)? {
+                changing.compiled.update(&changing.index, &change);
+                if let Err(why) = changing.check(&cluster.modes) {
+                    return fail(format!("after change {} ({change:?}): {why}", i + 1));
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// The same manifests in the forms in which people and tools write them.
+fn forms(manifests: &[Manifest]) -> Vec<(&'static str, String)> {
+    let texts: Vec<serde_json::Value> = manifests.iter().map(|m| m.text.clone()).collect();
+    let pretty = |value: &serde_json::Value| serde_json::to_string_pretty(value).expect("JSON");
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": texts});
+    let each = |write: &dyn Fn(&serde_json::Value) -> String| texts.iter().map(write).collect::<Vec<String>>();
+    vec![
+        ("JSON, a line each", each(&ToString::to_string).join("\n")),
+        ("JSON, several lines each", each(&pretty).join("\n")),
+        ("JSON with ---", each(&pretty).join("\n---\n")),
+        ("JSON with --- and CRLF", each(&pretty).join("\n---\n").replace('\n', "\r\n")),
+        ("JSON list", list.to_string()),
+        ("JSON list, several lines", pretty(&list)),
+        ("YAML", format!("# a comment\n---\n{}", each(&|v| to_yaml(v, false)).join("---\n"))),
+        ("YAML, lists set in", each(&|v| to_yaml(v, true)).join("--- # next\n# more\n")),
+        ("YAML with CRLF", each(&|v| to_yaml(v, true)).join("---\n").replace('\n', "\r\n")),
+        ("YAML list", to_yaml(&list, false)),
+        ("JSON in YAML", each(&|v| format!("# {{}}\n{v}\n")).join("---\n")),
+    ]
+}
+
+#[test]
+fn every_form_of_the_manifests_gives_the_objects_that_they_mean() {
+    check(200, cluster(), |cluster| {
+        let meant: Vec<&Object> = cluster.manifests.iter().map(|m| &m.means).collect();
+        for (form, text) in forms(&cluster.manifests) {
+            let read = ingest("manifests", text.as_bytes(), arbitrary::NAMESPACES[0]);
+            if read.has_errors() {
+                let said: Vec<String> = read.diagnostics.iter().map(ToString::to_string).collect();
+                return fail(format!("{form}: {}\n{text}", said.join("\n")));
+            }
+            let got: Vec<&Object> = read.objects.iter().collect();
+            if let Some((got, meant)) = got.iter().zip(&meant).find(|(got, meant)| got != meant) {
+                return fail(format!("{form}: read {got:#?}\nmeant {meant:#?}\n{text}"));
+            }
+            prop_assert_eq!(got.len(), meant.len(), "{}: objects read, meant", form);
+        }
+        Ok(())
+    });
+}
