@@ -16,56 +16,57 @@ error: this build of netsim-enforcer has no enforcement yet
   = help: `netsim` answers what the policies of a cluster allow, without enforcing them
 ";
 
-/// The exit code of a run that cannot do what it was started for; clap's for wrong usage, too.
+/// The exit code of a run that cannot do what it was started for, wrong usage included.
 const CANNOT: u8 = 2;
 
 /// Enforces Kubernetes NetworkPolicy on a node with nftables. This build enforces nothing yet.
 #[derive(Debug, Parser)]
-#[command(name = "netsim-enforcer", version, about)]
+#[command(name = "netsim-enforcer", version)]
 struct Args {}
 
 fn main() -> ExitCode {
-    ExitCode::from(run(std::env::args_os(), &mut std::io::stderr()))
+    ExitCode::from(run(std::env::args_os(), &mut std::io::stdout(), &mut std::io::stderr()))
 }
 
 /// Reads the arguments, says what there is to say, and gives the exit code.
-fn run(args: impl IntoIterator<Item = OsString>, stderr: &mut dyn Write) -> u8 {
+fn run(args: impl IntoIterator<Item = OsString>, stdout: &mut impl Write, stderr: &mut impl Write) -> u8 {
+    // Where nobody listens the exit code still tells it.
     match Args::try_parse_from(args) {
-        Ok(Args {}) => {
-            // Where standard error is closed the exit code still tells it.
-            let _ = stderr.write_all(NOTHING_ENFORCED.as_bytes());
-            CANNOT
-        }
+        Ok(Args {}) => _ = stderr.write_all(NOTHING_ENFORCED.as_bytes()),
+        Err(wrong) if wrong.use_stderr() => _ = write!(stderr, "{wrong}"),
+        // Help and version come this way, too.
         Err(asked) => {
-            // Help and version come this way, too; they go to standard output.
-            let _ = asked.print();
-            u8::try_from(asked.exit_code()).unwrap_or(CANNOT)
+            _ = write!(stdout, "{asked}");
+            return 0;
         }
     }
+    CANNOT
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn run_with(args: &[&str]) -> (u8, String) {
-        let mut stderr = Vec::new();
-        let code = run(["netsim-enforcer"].iter().chain(args).map(OsString::from), &mut stderr);
-        (code, String::from_utf8(stderr).unwrap())
+    fn run_with(args: &[&str]) -> (u8, String, String) {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let code = run(["netsim-enforcer"].iter().chain(args).map(OsString::from), &mut stdout, &mut stderr);
+        (code, String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
     }
 
     #[test]
     fn it_says_that_nothing_is_enforced_and_fails() {
-        let (code, said) = run_with(&[]);
-        assert_eq!(code, 2);
-        assert!(said.contains("no enforcement yet"), "{said}");
-        assert!(said.contains("nothing was changed in the kernel"), "{said}");
+        assert_eq!(run_with(&[]), (2, String::new(), NOTHING_ENFORCED.to_owned()));
+        assert!(NOTHING_ENFORCED.contains("no enforcement yet"));
+        assert!(NOTHING_ENFORCED.contains("nothing was changed in the kernel"));
     }
 
     #[test]
     fn asking_for_the_version_is_no_failure_and_a_subcommand_is() {
-        assert_eq!(run_with(&["--version"]), (0, String::new()));
-        assert_eq!(run_with(&["render"]).0, 2);
+        let version = concat!("netsim-enforcer ", env!("CARGO_PKG_VERSION"), "\n");
+        assert_eq!(run_with(&["--version"]), (0, version.to_owned(), String::new()));
+        let (code, stdout, stderr) = run_with(&["render"]);
+        assert_eq!((code, stdout.as_str()), (2, ""));
+        assert!(stderr.contains("render"), "{stderr}");
     }
 
     #[test]

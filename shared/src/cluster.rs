@@ -2,7 +2,7 @@
 //! that an unchanged event costs nothing further.
 
 use crate::object::{
-    ClusterNode, EndpointSlice, ForeignPolicy, Life, Namespace, Object, Owner, Pod, Service, Workload, WorkloadKind,
+    ClusterNode, EndpointSlice, ForeignPolicy, Life, Namespace, Object, Pod, Service, Workload, WorkloadKind,
 };
 use crate::policy::NetworkPolicy;
 use std::collections::{BTreeMap, BTreeSet};
@@ -184,9 +184,19 @@ impl ClusterIndex {
 
     /// The workload at the top of a chain of controllers: a pod's Deployment rather than its ReplicaSet.
     ///
-    /// Where a controller is not in the input its kind and name are still known from the reference.
-    pub fn top_owner(&self, namespace: &str, owner: &Owner) -> Option<(WorkloadKind, Box<str>)> {
-        let mut owner = owner.clone();
+    /// Where a controller is not in the input its kind and name are still known from the reference;
+    /// a Deployment is then known by the name it gives to its ReplicaSets, which ends with the
+    /// `pod-template-hash` of their pods.
+    pub fn top_owner(&self, pod: &Pod) -> Option<(WorkloadKind, Box<str>)> {
+        let namespace = &pod.namespace;
+        let mut owner = pod.owner.clone()?;
+        if WorkloadKind::parse(&owner.kind) == Some(WorkloadKind::ReplicaSet)
+            && self.workload(WorkloadKind::ReplicaSet, namespace, &owner.name).is_none()
+            && let Some(hash) = pod.spec.labels.get("pod-template-hash")
+            && let Some(deployment) = owner.name.strip_suffix(hash).and_then(|name| name.strip_suffix('-'))
+        {
+            return Some((WorkloadKind::Deployment, deployment.into()));
+        }
         // Chains have two links (Deployment, CronJob); a few more do no harm, a cycle must end.
         for _ in 0..4 {
             let kind = WorkloadKind::parse(&owner.kind)?;
@@ -202,9 +212,8 @@ impl ClusterIndex {
     /// and that no other workload of the input makes.
     pub fn standing_workloads(&self) -> Vec<&Arc<Workload>> {
         let mut with_pods: BTreeSet<(WorkloadKind, &str, Box<str>)> = BTreeSet::new();
-        for pod in self.pods.values().filter(|pod| pod.owner.is_some()) {
-            let top = pod.owner.as_ref().and_then(|owner| self.top_owner(&pod.namespace, owner));
-            if let Some((kind, name)) = top {
+        for pod in self.pods.values() {
+            if let Some((kind, name)) = self.top_owner(pod) {
                 with_pods.insert((kind, &pod.namespace, name));
             }
         }

@@ -4,12 +4,13 @@
 //! are entities: single pods, or pods of one workload (or bare pods of one namespace) that no rule
 //! tells apart. Exemptions of single pairs (A6, D2) are put in here.
 
-use crate::compile::{Address, Compiled, EndpointId};
-use crate::evaluate::{Addresses, Party, own_node};
-use crate::net::{AddressRange, Family, to_blocks};
+use crate::compile::{Address, Compiled, EndpointId, Entry};
+use crate::evaluate::{Addresses, Party, node_unclear};
+use crate::net::{AddressRange, Family, PerFamily, to_blocks};
 use crate::ports::{PortRange, PortSet};
 use crate::query::resolve::blocks_name;
-use crate::relation::{ClassId, Relation, Role};
+use crate::relation::{Block, ClassId, Relation, Role};
+use rayon::iter::ParallelIterator;
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
@@ -27,8 +28,8 @@ pub struct Entity {
     pub blocks: Vec<String>,
     /// Whether it is on its node's network (D1).
     pub host_network: bool,
-    /// Its class in each worked-out relation, as a source and as a destination.
-    roles: Vec<(Option<ClassId>, Option<ClassId>)>,
+    /// What it is in each worked-out relation: a class of sources, or a row of destinations.
+    roles: Vec<Option<u32>>,
 }
 
 /// The ports of a connection.
@@ -92,24 +93,70 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Listing<'c> {
     compiled: &'c Compiled,
-    /// What takes part, sorted by name; the outside last.
-    pub entities: Vec<Entity>,
+    /// Who connects, sorted by name; the outside last.
+    pub sources: Vec<Entity>,
+    /// To whom, sorted by name; the outside last. What comes out alike as a source need not as a
+    /// destination: the two are grouped apart, which keeps both short.
+    pub destinations: Vec<Entity>,
     relations: Vec<Worked>,
-    hosts: Vec<usize>,
 }
 
-/// One relation, worked out: for each class of destinations the sources by ports.
+/// One relation, worked out: for each distinct row of destinations the classes of sources by ports.
 #[derive(Debug)]
 struct Worked {
     family: Family,
     addresses: Addresses,
-    source_class: Vec<Option<ClassId>>,
-    destination_class: Vec<Option<ClassId>>,
-    outside_sources: Vec<(ClassId, Vec<AddressRange>)>,
-    outside_destinations: Vec<(ClassId, Vec<AddressRange>)>,
+    source: InRole,
+    destination: InRole,
     source_count: usize,
-    rows: Vec<Vec<(u32, RoaringBitmap)>>,
-    ports: Vec<PortSet>,
+    /// Sources, and the ports on which they reach some destinations.
+    blocks: Vec<(PortSet, RoaringBitmap)>,
+    /// The numbers of the blocks of each distinct row.
+    rows: Vec<Vec<u32>>,
+    /// How many connections there are: pairs of endpoints, and a port.
+    weight: u64,
+}
+
+/// Who is what in one role: a class of sources, or a row of destinations.
+#[derive(Debug, Default)]
+struct InRole {
+    endpoints: Vec<Option<u32>>,
+    outside: BTreeMap<u32, Vec<AddressRange>>,
+}
+
+impl InRole {
+    fn new(role: &Role, number: impl Fn(ClassId) -> u32) -> Self {
+        let mut out = InRole::default();
+        for (class, members) in (0..).zip(&role.classes) {
+            let number = number(class);
+            for id in &members.endpoints {
+                let at = *id as usize;
+                if out.endpoints.len() <= at {
+                    out.endpoints.resize(at + 1, None);
+                }
+                if let Some(place) = out.endpoints.get_mut(at) {
+                    *place = Some(number);
+                }
+            }
+            if !members.outside.is_empty() {
+                out.outside.entry(number).or_default().extend(&members.outside);
+            }
+        }
+        out
+    }
+
+    fn of(&self, id: EndpointId) -> Option<u32> {
+        self.endpoints.get(id as usize).copied().flatten()
+    }
+}
+
+/// How many connections of endpoints a block stands for.
+fn weight(relation: &Relation, block: &Block) -> u64 {
+    let endpoints = |role: &Role, classes: &RoaringBitmap| -> u64 {
+        classes.iter().filter_map(|class| role.classes.get(class as usize)).map(|c| c.endpoints.len() as u64).sum()
+    };
+    let ports: u64 = block.ports.ranges().iter().map(|range| u64::from(range.to - range.from) + 1).sum();
+    endpoints(&relation.sources, &block.sources) * endpoints(&relation.destinations, &block.destinations) * ports
 }
 
 /// What one pair comes to.
@@ -124,57 +171,38 @@ pub enum Pair<'p> {
 impl Worked {
     fn new(compiled: &Compiled, family: Family, addresses: Addresses) -> Self {
         let relation = Relation::new(compiled, family, addresses);
-        let most = compiled.entries().map(|(id, _)| id as usize + 1).max().unwrap_or(0);
-        let of_role = |role: &Role| {
-            let (mut class_of, mut outside) = (vec![None; most], Vec::new());
-            for (class, members) in (0..).zip(&role.classes) {
-                for id in &members.endpoints {
-                    if let Some(place) = class_of.get_mut(*id as usize) {
-                        *place = Some(class);
-                    }
-                }
-                if !members.outside.is_empty() {
-                    outside.push((class, members.outside.clone()));
+        let found: Vec<Block> = relation.blocks().collect();
+        let mut blocks_of_class: Vec<Vec<u32>> = vec![Vec::new(); relation.destinations.classes.len()];
+        for (number, block) in (0..).zip(&found) {
+            for class in &block.destinations {
+                if let Some(list) = blocks_of_class.get_mut(class as usize) {
+                    list.push(number);
                 }
             }
-            (class_of, outside)
-        };
-        let (source_class, outside_sources) = of_role(&relation.sources);
-        let (destination_class, outside_destinations) = of_role(&relation.destinations);
-        type Row = Vec<(PortSet, RoaringBitmap)>;
-        let groups: Vec<(u32, Vec<Row>)> = relation.blocks(
-            |range| (range.start, vec![Row::new(); range.len()]),
-            |(first, rows), block| {
-                for class in block.destinations {
-                    let Some(row) = rows.get_mut((class - *first) as usize) else { continue };
-                    match row.iter_mut().find(|(ports, _)| ports == block.ports) {
-                        Some((_, sources)) => *sources |= block.sources,
-                        None => row.push((block.ports.clone(), block.sources.clone())),
-                    }
-                }
-            },
-        );
-        let mut ports = Vec::new();
-        let mut numbers: FxHashMap<PortSet, u32> = FxHashMap::default();
-        let mut number = |set: PortSet| {
-            *numbers.entry(set).or_insert_with_key(|set| {
-                ports.push(set.clone());
-                u32::try_from(ports.len() - 1).unwrap_or(u32::MAX)
+        }
+        // Classes that rules tell apart may still come out alike: equal rows become one.
+        let mut rows: Vec<Vec<u32>> = Vec::new();
+        let mut numbers: FxHashMap<Vec<u32>, u32> = FxHashMap::default();
+        let row_of_class: Vec<u32> = blocks_of_class
+            .into_iter()
+            .map(|row| {
+                *numbers.entry(row).or_insert_with_key(|row| {
+                    rows.push(row.clone());
+                    u32::try_from(rows.len() - 1).unwrap_or(u32::MAX)
+                })
             })
-        };
-        // The groups come in the order of their classes.
-        let rows = groups.into_iter().flat_map(|(_, rows)| rows);
-        let rows = rows.map(|row| row.into_iter().map(|(set, sources)| (number(set), sources)).collect()).collect();
+            .collect();
         Worked {
             family,
             addresses,
-            source_class,
-            destination_class,
-            outside_sources,
-            outside_destinations,
+            source: InRole::new(&relation.sources, |class| class),
+            destination: InRole::new(&relation.destinations, |class| {
+                row_of_class.get(class as usize).copied().unwrap_or(u32::MAX)
+            }),
             source_count: relation.sources.classes.len(),
+            weight: found.iter().map(|block| weight(&relation, block)).sum(),
+            blocks: found.into_iter().map(|block| (block.ports, block.sources)).collect(),
             rows,
-            ports,
         }
     }
 }
@@ -182,99 +210,82 @@ impl Worked {
 impl<'c> Listing<'c> {
     /// Works out all connections.
     pub fn new(compiled: &'c Compiled, options: Options) -> Self {
-        let unaddressed = compiled
-            .entries()
-            .any(|(_, e)| Family::ALL.iter().any(|f| *e.endpoint.addresses.get(*f) == Address::Unknown));
+        let is_unknown = |f: &Family, e: &Entry| *e.endpoint.addresses.get(*f) == Address::Unknown;
+        let unaddressed = compiled.entries().any(|(_, e)| Family::ALL.iter().any(|f| is_unknown(f, e)));
         let kinds: &[Addresses] =
             if unaddressed { &[Addresses::Surely, Addresses::Maybe] } else { &[Addresses::Surely] };
         let wanted = compiled.families().iter().flat_map(|family| kinds.iter().map(|kind| (*family, *kind)));
         let relations: Vec<Worked> = wanted.map(|(family, kind)| Worked::new(compiled, family, kind)).collect();
-        let mut entities = inside(compiled, &relations, options.expand);
-        if options.outside {
-            entities.extend(outside(&relations));
-        }
-        let is_host = |(_, entity): &(usize, &Entity)| entity.host_network;
-        let hosts = entities.iter().enumerate().filter(is_host).map(|(i, _)| i).collect();
-        Listing { compiled, entities, relations, hosts }
+        let entities = |role: fn(&Worked) -> &InRole| {
+            let mut entities = inside(compiled, &relations, role, options.expand);
+            if options.outside {
+                entities.extend(outside(&relations, role));
+            }
+            entities
+        };
+        let (sources, destinations) = (entities(|w| &w.source), entities(|w| &w.destination));
+        Listing { compiled, sources, destinations, relations }
     }
 
     /// Visits every pair that is open on some port, or that cannot be told, by destination and then
     /// by source. `wanted` says which destinations are looked at.
-    pub fn for_each(&self, wanted: impl Fn(&Entity) -> bool, mut visit: impl FnMut(&Entity, &Entity, Pair<'_>)) {
+    pub fn for_each<'l>(
+        &'l self,
+        wanted: impl Fn(&Entity) -> bool,
+        mut visit: impl FnMut(&'l Entity, &'l Entity, Pair<'_>),
+    ) {
         let mut reaches = Reaches::default();
         // What each class of sources reaches the destination on, in each relation.
-        let mut acc: Vec<Vec<u32>> = self.relations.iter().map(|w| vec![0; w.source_count]).collect();
-        for (at, destination) in self.entities.iter().enumerate().filter(|(_, entity)| wanted(entity)) {
-            for ((worked, acc), (_, class)) in self.relations.iter().zip(&mut acc).zip(&destination.roles) {
-                acc.fill(0);
-                let row = class.and_then(|class| worked.rows.get(class as usize));
-                for (ports, sources) in row.into_iter().flatten() {
-                    let Some(set) = worked.ports.get(*ports as usize) else { continue };
+        let mut reached: Vec<Vec<u32>> = self.relations.iter().map(|w| vec![NO_PORT; w.source_count]).collect();
+        for destination in self.destinations.iter().filter(|entity| wanted(entity)) {
+            for ((worked, reached), row) in self.relations.iter().zip(&mut reached).zip(&destination.roles) {
+                reached.fill(NO_PORT);
+                let row = row.and_then(|row| worked.rows.get(row as usize));
+                let blocks = row.into_iter().flatten().filter_map(|number| worked.blocks.get(*number as usize));
+                for (ports, sources) in blocks {
+                    let set = reaches.sets.number_of(ports);
                     for source in sources {
-                        if let Some(place) = acc.get_mut(source as usize) {
-                            *place = reaches.add(*place, set);
+                        if let Some(place) = reached.get_mut(source as usize) {
+                            *place = reaches.union(*place, set);
                         }
                     }
                 }
             }
-            let destination_is_host = self.hosts.binary_search(&at).is_ok();
-            for (from, source) in self.entities.iter().enumerate() {
+            for source in &self.sources {
+                // Who reaches what outside from outside is not this cluster's to say.
                 if source.namespace.is_none() && destination.namespace.is_none() {
                     continue;
                 }
-                let pair = self.pair(
-                    from == at,
-                    source,
-                    destination,
-                    &acc,
-                    &mut reaches,
-                    destination_is_host != source.host_network,
-                );
-                match pair {
-                    (id, false) if !reaches.get(id).is_empty() => {
-                        visit(source, destination, Pair::Open(reaches.get(id)))
-                    }
+                match self.pair(source, destination, &reached, &mut reaches) {
+                    (NO_PORT, false) => {}
+                    (id, false) => visit(source, destination, Pair::Open(reaches.get(id))),
                     (id, true) => visit(source, destination, Pair::Unknown(reaches.get(id))),
-                    _ => {}
                 }
             }
         }
     }
 
     /// What one pair comes to, and whether that is unknown.
-    fn pair(
-        &self,
-        same: bool,
-        source: &Entity,
-        destination: &Entity,
-        acc: &[Vec<u32>],
-        reaches: &mut Reaches,
-        host_and_pod: bool,
-    ) -> (u32, bool) {
-        if same && self.is_single(source) {
+    fn pair(&self, source: &Entity, destination: &Entity, reached: &[Vec<u32>], reaches: &mut Reaches) -> (u32, bool) {
+        if self.is_single(source) && source.members == destination.members {
             return (reaches.everything(), false);
         }
-        let mut by_family: Vec<(Family, u32)> = Vec::with_capacity(2);
+        let mut sure = PerFamily { v4: None, v6: None };
         let mut unknown = false;
-        for ((worked, acc), (roles, to)) in
-            self.relations.iter().zip(acc).zip(source.roles.iter().zip(&destination.roles))
-        {
-            let (Some(class), Some(_)) = (roles.0, to.1) else { continue };
-            let set = acc.get(class as usize).copied().unwrap_or(0);
+        for (i, worked) in self.relations.iter().enumerate() {
+            let class = source.roles.get(i).copied().flatten();
+            let (Some(class), Some(Some(_))) = (class, destination.roles.get(i)) else { continue };
+            let set = reached.get(i).and_then(|r| r.get(class as usize)).copied().unwrap_or(NO_PORT);
             match worked.addresses {
-                Addresses::Surely => by_family.push((worked.family, set)),
+                Addresses::Surely => *sure.get_mut(worked.family) = Some(set),
                 Addresses::Maybe => {
-                    let sure = by_family.last().map_or(0, |(_, set)| *set);
                     let doubt = self.compiled.modes().strict || source.host_network || destination.host_network;
-                    unknown |= doubt && reaches.differ(sure, set);
+                    unknown |= doubt && *sure.get(worked.family) != Some(set);
                 }
             }
         }
-        let id = reaches.of_families(&by_family);
-        if by_family.is_empty() {
-            return (id, false);
-        }
-        if host_and_pod && !source.members.is_empty() && !destination.members.is_empty() {
+        let id = reaches.of_families(sure);
+        if source.host_network != destination.host_network {
             match self.own_node(source, destination) {
                 Some(true) => return (reaches.everything(), false),
                 Some(false) => {}
@@ -287,10 +298,14 @@ impl<'c> Listing<'c> {
     /// Whether all pairs of two entities, one of them on nodes' networks, are a pod and its own node
     /// (D2); `None` when that is not known of some pair.
     fn own_node(&self, source: &Entity, destination: &Entity) -> Option<bool> {
-        let mut all = true;
+        let mut all = !source.members.is_empty() && !destination.members.is_empty();
         for from in &source.members {
             for to in &destination.members {
-                all &= own_node(self.compiled, Party::Endpoint(*from), Party::Endpoint(*to))?;
+                if node_unclear(self.compiled, Party::Endpoint(*from), Party::Endpoint(*to)) {
+                    return None;
+                }
+                let node = |id: &EndpointId| self.compiled.entry(*id).and_then(|e| e.endpoint.node.clone());
+                all &= node(from) == node(to);
             }
         }
         Some(all)
@@ -312,16 +327,15 @@ impl<'c> Listing<'c> {
     /// Whether pods on nodes' networks are listed: their pairs with pods of the same node are always
     /// open, which an aggregated list does not show one by one (D2).
     pub fn has_hosts(&self) -> bool {
-        !self.hosts.is_empty()
+        self.sources.iter().any(|entity| entity.host_network)
     }
 
     /// Whether some answer would be another if blocks held the addresses of pods that have none (B8).
     pub fn rests_on_assumptions(&self) -> bool {
-        let total = |w: &Worked| w.rows.iter().flatten().map(|(_, sources)| sources.len()).sum::<u64>();
         let differ = |family: Family| {
             let of = |kind| self.relations.iter().find(|w| w.family == family && w.addresses == kind);
             match (of(Addresses::Surely), of(Addresses::Maybe)) {
-                (Some(a), Some(b)) => total(a) != total(b) || a.ports != b.ports,
+                (Some(a), Some(b)) => a.weight != b.weight,
                 _ => false,
             }
         };
@@ -329,31 +343,19 @@ impl<'c> Listing<'c> {
     }
 }
 
-/// The pods and workloads, alone or grouped.
-fn inside(compiled: &Compiled, relations: &[Worked], expand: bool) -> Vec<Entity> {
-    type Roles = Vec<(Option<ClassId>, Option<ClassId>)>;
-    let mut by_key: Vec<(EndpointId, Roles)> = compiled
-        .entries()
-        .map(|(id, _)| {
-            let of = |list: &Vec<Option<ClassId>>| list.get(id as usize).copied().flatten();
-            (id, relations.iter().map(|w| (of(&w.source_class), of(&w.destination_class))).collect())
-        })
-        .collect();
-    by_key.sort_by(|(a, _), (b, _)| {
-        let key = |id: &EndpointId| compiled.entry(*id).map(|e| &e.endpoint.key);
-        key(a).cmp(&key(b))
-    });
-    let mut groups: BTreeMap<(Box<str>, String, bool, Roles, u32), Vec<EndpointId>> = BTreeMap::new();
+/// The pods and workloads, alone or grouped, in a role.
+fn inside(compiled: &Compiled, relations: &[Worked], role: fn(&Worked) -> &InRole, expand: bool) -> Vec<Entity> {
+    let mut ids: Vec<EndpointId> = compiled.entries().map(|(id, _)| id).collect();
+    ids.sort_by_cached_key(|id| compiled.entry(*id).map(|e| e.endpoint.key.clone()));
+    type GroupKey = (Box<str>, String, bool, Vec<Option<u32>>, u32);
+    let mut groups: BTreeMap<GroupKey, Vec<EndpointId>> = BTreeMap::new();
     let mut sizes: FxHashMap<(Box<str>, String), usize> = FxHashMap::default();
-    for (id, roles) in by_key {
+    for id in ids {
         let Some(entry) = compiled.entry(id) else { continue };
+        let roles = relations.iter().map(|w| role(w).of(id)).collect();
         let namespace = entry.endpoint.key.namespace.clone();
-        let workload = entry
-            .endpoint
-            .workload
-            .as_ref()
-            .map(|(kind, name)| format!("{namespace}/{}/{name}", kind.short()))
-            .unwrap_or_default();
+        let owner = entry.endpoint.workload.as_ref();
+        let workload = owner.map(|(kind, name)| format!("{namespace}/{}/{name}", kind.short())).unwrap_or_default();
         *sizes.entry((namespace.clone(), workload.clone())).or_default() += 1;
         let own = if expand { id } else { 0 };
         groups.entry((namespace, workload, entry.endpoint.host_network, roles, own)).or_default().push(id);
@@ -361,11 +363,8 @@ fn inside(compiled: &Compiled, relations: &[Worked], expand: bool) -> Vec<Entity
     let mut entities: Vec<Entity> = groups
         .into_iter()
         .map(|((namespace, workload, host_network, roles, _), members)| {
-            let first = members
-                .first()
-                .and_then(|id| compiled.entry(*id))
-                .map(|e| e.endpoint.key.to_string())
-                .unwrap_or_default();
+            let first = members.first().and_then(|id| compiled.entry(*id)).map(|e| e.endpoint.key.to_string());
+            let first = first.unwrap_or_default();
             let whole = sizes.get(&(namespace.clone(), workload.clone())) == Some(&members.len());
             let name = match members.len() {
                 _ if !expand && !workload.is_empty() && whole => workload,
@@ -379,108 +378,116 @@ fn inside(compiled: &Compiled, relations: &[Worked], expand: bool) -> Vec<Entity
     entities
 }
 
-/// The addresses outside, in classes; what is alike as a source and as a destination is one.
-fn outside(relations: &[Worked]) -> Vec<Entity> {
+/// The addresses outside in a role; what comes out alike is one.
+fn outside(relations: &[Worked], role: fn(&Worked) -> &InRole) -> Vec<Entity> {
     let mut out = Vec::new();
-    for (i, worked) in relations.iter().enumerate().filter(|(_, w)| w.addresses == Addresses::Surely) {
-        // The borders of both roles cut the family; pieces that are alike in both are one entity.
-        let mut pieces: BTreeMap<(Option<ClassId>, Option<ClassId>), Vec<AddressRange>> = BTreeMap::new();
-        for (source, from) in &worked.outside_sources {
-            for (destination, to) in &worked.outside_destinations {
-                for (a, b) in from.iter().flat_map(|a| to.iter().map(move |b| (a, b))) {
-                    let (first, last) = (a.first.max(b.first), a.last.min(b.last));
-                    if first <= last {
-                        pieces
-                            .entry((Some(*source), Some(*destination)))
-                            .or_default()
-                            .push(AddressRange { first, last });
-                    }
-                }
-            }
-        }
-        for (role, mut ranges) in pieces {
+    for worked in relations.iter().filter(|w| w.addresses == Addresses::Surely) {
+        for ranges in role(worked).outside.values() {
+            let mut ranges = ranges.clone();
             ranges.sort_unstable();
+            let first = ranges.first().map_or(0, |range| range.first);
+            // Where addresses of pods are not known there is a second relation with numbers of its own.
+            let of = |other: &Worked| {
+                let holds = |ranges: &[AddressRange]| ranges.iter().any(|r| r.first <= first && first <= r.last);
+                role(other).outside.iter().find(|(_, ranges)| holds(ranges)).map(|(number, _)| *number)
+            };
+            let roles = relations.iter().map(|other| if other.family == worked.family { of(other) } else { None });
             let blocks = ranges.iter().flat_map(|r| to_blocks(worked.family, *r)).map(|net| net.to_string()).collect();
-            let mut roles = vec![(None, None); relations.len()];
-            for (j, other) in relations.iter().enumerate().filter(|(_, w)| w.family == worked.family) {
-                // Addresses outside are known: their classes differ between the relations in number only.
-                let find = |list: &[(ClassId, Vec<AddressRange>)]| {
-                    let first = ranges.first()?.first;
-                    list.iter()
-                        .find(|(_, rs)| rs.iter().any(|r| r.first <= first && first <= r.last))
-                        .map(|(class, _)| *class)
-                };
-                let found =
-                    if i == j { role } else { (find(&other.outside_sources), find(&other.outside_destinations)) };
-                if let Some(place) = roles.get_mut(j) {
-                    *place = found;
-                }
-            }
-            let name = blocks_name(worked.family, &ranges);
-            out.push(Entity { name, namespace: None, members: Vec::new(), blocks, host_network: false, roles });
+            out.push(Entity {
+                name: blocks_name(worked.family, &ranges),
+                namespace: None,
+                members: Vec::new(),
+                blocks,
+                host_network: false,
+                roles: roles.collect(),
+            });
         }
     }
     out
 }
 
+/// The number of the empty port set, and of the reach without a port.
+const NO_PORT: u32 = 0;
+
+/// Distinct port sets, numbered.
+#[derive(Debug, Default)]
+struct Interned {
+    items: Vec<PortSet>,
+    numbers: FxHashMap<PortSet, u32>,
+}
+
+impl Interned {
+    fn number_of(&mut self, set: &PortSet) -> u32 {
+        match self.numbers.get(set) {
+            Some(id) => *id,
+            None => self.number(set.clone()),
+        }
+    }
+
+    fn number(&mut self, set: PortSet) -> u32 {
+        if let Some(id) = self.numbers.get(&set) {
+            return *id;
+        }
+        let id = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
+        self.items.push(set.clone());
+        self.numbers.insert(set, id);
+        id
+    }
+
+    fn get(&self, id: u32) -> PortSet {
+        self.items.get(id as usize).cloned().unwrap_or_default()
+    }
+}
+
 /// Distinct port sets and what they come to together, worked out once each.
 #[derive(Debug)]
 struct Reaches {
-    sets: Vec<PortSet>,
-    numbers: FxHashMap<PortSet, u32>,
-    unions: FxHashMap<(u32, PortSet), u32>,
+    sets: Interned,
+    unions: FxHashMap<(u32, u32), u32>,
     reaches: Vec<Reach>,
-    by_families: FxHashMap<Vec<(Family, u32)>, u32>,
+    by_families: FxHashMap<(Option<u32>, Option<u32>), u32>,
 }
 
 impl Default for Reaches {
     fn default() -> Self {
+        let mut sets = Interned::default();
+        sets.number(PortSet::EMPTY);
         Reaches {
-            sets: vec![PortSet::EMPTY],
-            numbers: FxHashMap::from_iter([(PortSet::EMPTY, 0)]),
+            sets,
             unions: FxHashMap::default(),
-            reaches: Vec::new(),
+            reaches: vec![Reach::default()],
             by_families: FxHashMap::default(),
         }
     }
 }
 
 impl Reaches {
-    fn number(&mut self, set: PortSet) -> u32 {
-        if let Some(id) = self.numbers.get(&set) {
-            return *id;
+    /// The number of two sets together.
+    fn union(&mut self, a: u32, b: u32) -> u32 {
+        if a == NO_PORT || a == b {
+            return b;
         }
-        let id = u32::try_from(self.sets.len()).unwrap_or(u32::MAX);
-        self.sets.push(set.clone());
-        self.numbers.insert(set, id);
-        id
-    }
-
-    fn set(&self, id: u32) -> PortSet {
-        self.sets.get(id as usize).cloned().unwrap_or_default()
-    }
-
-    /// The set of a number with more ports.
-    fn add(&mut self, id: u32, more: &PortSet) -> u32 {
-        if let Some(known) = self.unions.get(&(id, more.clone())) {
+        if let Some(known) = self.unions.get(&(a, b)) {
             return *known;
         }
-        let both = self.set(id).union(more);
-        let number = self.number(both);
-        self.unions.insert((id, more.clone()), number);
+        let both = self.sets.get(a).union(&self.sets.get(b));
+        let number = self.sets.number(both);
+        self.unions.insert((a, b), number);
         number
     }
 
-    fn differ(&self, a: u32, b: u32) -> bool {
-        a != b
-    }
-
     /// The reach of a pair, given its ports in each family that the two have in common.
-    fn of_families(&mut self, by_family: &[(Family, u32)]) -> u32 {
-        if let Some(known) = self.by_families.get(by_family) {
+    fn of_families(&mut self, by_family: PerFamily<Option<u32>>) -> u32 {
+        if by_family.v4.unwrap_or(NO_PORT) == NO_PORT && by_family.v6.unwrap_or(NO_PORT) == NO_PORT {
+            return NO_PORT;
+        }
+        let key = (by_family.v4, by_family.v6);
+        if let Some(known) = self.by_families.get(&key) {
             return *known;
         }
-        let sets: Vec<(Family, PortSet)> = by_family.iter().map(|(family, id)| (*family, self.set(*id))).collect();
+        let common =
+            Family::ALL.into_iter().filter_map(|family| Some((family, self.sets.get((*by_family.get(family))?))));
+        let sets: Vec<(Family, PortSet)> = common.collect();
         let everywhere = sets.iter().map(|(_, set)| set.clone()).reduce(|a, b| a.intersection(&b)).unwrap_or_default();
         let in_one_family = sets
             .iter()
@@ -489,13 +496,14 @@ impl Reaches {
             .collect();
         self.reaches.push(Reach { ports: everywhere, in_one_family });
         let id = u32::try_from(self.reaches.len() - 1).unwrap_or(u32::MAX);
-        self.by_families.insert(by_family.to_vec(), id);
+        self.by_families.insert(key, id);
         id
     }
 
+    /// The reach of every port.
     fn everything(&mut self) -> u32 {
-        let all = self.number(PortSet::all());
-        self.of_families(&[(Family::V4, all)])
+        let all = self.sets.number(PortSet::all());
+        self.of_families(PerFamily { v4: Some(all), v6: None })
     }
 
     fn get(&self, id: u32) -> &Reach {

@@ -2,13 +2,15 @@
 //!
 //! Sources fall into classes by (what isolates them for egress, what ingress rules can tell of
 //! them), destinations by (what isolates them for ingress, what egress rules can tell of them).
-//! The answer is a list of *blocks*: a set of source classes times a set of destination classes,
-//! and the ports. It is found group by group, so that its cost follows the number of classes and
-//! rules, not of pods.
+//! What the rules let through is taken apart into *passes*: ports, the classes of peers on them, and
+//! all the classes that let just that through, whichever policies say it. A pass of ingress and one
+//! of egress that have ports in common make a *block* of the answer: a set of source classes times
+//! a set of destination classes, and the ports. So the cost follows the number of different things
+//! that policies say, not of policies, and not of pods.
 //!
 //! Exemptions of single pairs (a pod and itself, A6; a pod and its own node, D2) are the caller's.
 
-use crate::compile::side::{Group, GroupId, NOT_ISOLATED, NameId, PeerClass, PolicySlot, Side, TermId};
+use crate::compile::side::{Group, GroupId, NOT_ISOLATED, NameId, PeerClass, PeerTerms, PolicySlot, Side, TermId};
 use crate::compile::tier::{Action, Tier, TierEnd, flatten};
 use crate::compile::{Compiled, EndpointId};
 use crate::evaluate::Addresses;
@@ -41,67 +43,98 @@ pub struct Role {
     /// What each class is: the group that isolates it, and its class as a peer.
     keys: Vec<(GroupId, PeerClass)>,
     /// Which classes belong to each group; groups sorted, so that ranges follow one another.
-    groups: Vec<(GroupId, Range<u32>)>,
+    groups: Vec<(GroupId, Range<ClassId>)>,
 }
 
 /// The relation in one family.
 #[derive(Debug)]
-pub struct Relation<'c> {
-    compiled: &'c Compiled,
+pub struct Relation {
     /// The family.
     pub family: Family,
     /// The sources.
     pub sources: Role,
     /// The destinations.
     pub destinations: Role,
+    /// What destinations let in.
+    ingress: Passes,
+    /// What sources let out.
+    egress: Passes,
 }
 
 /// Sources that reach destinations on the same ports.
 #[derive(Debug)]
-pub struct Block<'b> {
+pub struct Block {
     /// The ports.
-    pub ports: &'b PortSet,
+    pub ports: PortSet,
     /// The classes of sources.
-    pub sources: &'b RoaringBitmap,
-    /// The classes of destinations, all isolated by the same policies.
-    pub destinations: &'b RoaringBitmap,
+    pub sources: RoaringBitmap,
+    /// The classes of destinations.
+    pub destinations: RoaringBitmap,
+}
+
+/// Ports that some classes of a role let through, and to or from whom.
+#[derive(Debug)]
+struct Pass {
+    ports: PortSet,
+    /// The classes of the other role.
+    peers: RoaringBitmap,
+    /// The classes that let this through.
+    members: RoaringBitmap,
+}
+
+/// All passes of a role. Those of one class have disjoint ports.
+#[derive(Debug)]
+struct Passes {
+    all: Vec<Pass>,
+    /// The numbers of the passes of each group of the role.
+    of_group: Vec<Vec<u32>>,
 }
 
 impl Role {
     fn new(compiled: &Compiled, direction: Direction, family: Family, addresses: Addresses) -> Self {
+        /// Either, so that both are sorted together.
+        #[derive(PartialEq, Eq, PartialOrd, Ord)]
+        enum Member {
+            Endpoint(EndpointId),
+            Outside(AddressRange),
+        }
         // The role's own group is of one direction, its class as a peer of the other.
         let other = match direction {
             Direction::Ingress => Direction::Egress,
             Direction::Egress => Direction::Ingress,
         };
         let peers = compiled.side(other);
-        let mut members: FxHashMap<(GroupId, PeerClass), Class> = FxHashMap::default();
-        for (id, entry) in compiled.entries() {
-            let Some(ids) = entry.as_peer.get(family) else { continue };
+        let inside = compiled.entries().filter_map(|(id, entry)| {
+            let ids = entry.as_peer.get(family).as_ref()?;
             let (group, peer) = match direction {
                 Direction::Egress => (entry.egress, ids.source.pick(addresses)),
                 Direction::Ingress => (entry.ingress, ids.destination.pick(addresses)),
             };
-            let Some(peer) = peers.peer_class(peer) else { continue };
-            members.entry((group, peer.clone())).or_default().endpoints.push(id);
-        }
-        if compiled.families().contains(&family) {
-            for (range, cidr) in peers.blocks.ranges(family) {
-                let key = (NOT_ISOLATED, peers.outside_peer(cidr));
-                members.entry(key).or_default().outside.push(range);
+            Some(((group, peers.peer_class(peer)?.clone()), Member::Endpoint(id)))
+        });
+        let in_use = compiled.families().contains(&family);
+        let ranges = in_use.then(|| peers.blocks.ranges(family)).into_iter().flatten();
+        let outside = ranges.map(|(range, cidr)| ((NOT_ISOLATED, peers.outside_peer(cidr)), Member::Outside(range)));
+        let mut members: Vec<((GroupId, PeerClass), Member)> = inside.chain(outside).collect();
+        members.par_sort_unstable();
+        let mut role = Role { classes: Vec::new(), keys: Vec::new(), groups: Vec::new() };
+        for (id, alike) in (0_u32..).zip(members.chunk_by(|(a, _), (b, _)| a == b)) {
+            let mut class = Class::default();
+            for (_, member) in alike {
+                match member {
+                    Member::Endpoint(endpoint) => class.endpoints.push(*endpoint),
+                    Member::Outside(range) => class.outside.push(*range),
+                }
             }
-        }
-        let mut sorted: Vec<_> = members.into_iter().collect();
-        sorted.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let mut groups: Vec<(GroupId, Range<u32>)> = Vec::new();
-        for (id, ((group, _), _)) in (0_u32..).zip(&sorted) {
-            match groups.last_mut() {
-                Some((last, range)) if last == group => range.end = id + 1,
-                _ => groups.push((*group, id..id + 1)),
+            let Some((key, _)) = alike.first() else { continue };
+            match role.groups.last_mut() {
+                Some((last, range)) if *last == key.0 => range.end = id + 1,
+                _ => role.groups.push((key.0, id..id + 1)),
             }
+            role.keys.push(key.clone());
+            role.classes.push(class);
         }
-        let (keys, classes) = sorted.into_iter().unzip();
-        Role { classes, keys, groups }
+        role
     }
 
     fn all(&self) -> RoaringBitmap {
@@ -109,6 +142,27 @@ impl Role {
         all.insert_range(0..u32::try_from(self.keys.len()).unwrap_or(u32::MAX));
         all
     }
+
+    /// The places in `groups` of the groups that some classes belong to.
+    fn groups_of(&self, classes: &RoaringBitmap) -> impl Iterator<Item = usize> {
+        // Classes come sorted by group: from one group's end on to the next.
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let first = classes.range(next..).next()?;
+            let at = self.groups.partition_point(|(_, range)| range.end <= first);
+            next = self.groups.get(at)?.1.end;
+            Some(at)
+        })
+    }
+}
+
+/// What one rule says of a port: what it does, to which peers, with which number for the name that
+/// it gives the port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Says<'c> {
+    action: Action,
+    peers: Option<&'c PeerTerms>,
+    named: Option<(NameId, u16)>,
 }
 
 /// The classes of one role by what the rules of the other side's direction can tell of them.
@@ -138,18 +192,6 @@ impl<'c> PeerBits<'c> {
                 sets_of_term.entry(*term).or_default().push(bits);
             }
         }
-        let mut cidrs_of_block: Vec<Vec<&RoaringBitmap>> = Vec::new();
-        for (cidr, bits) in &by_cidr {
-            for block in side.blocks.blocks_of(*cidr) {
-                let at = *block as usize;
-                if cidrs_of_block.len() <= at {
-                    cidrs_of_block.resize_with(at + 1, Vec::new);
-                }
-                if let Some(list) = cidrs_of_block.get_mut(at) {
-                    list.push(bits);
-                }
-            }
-        }
         let mut by_name: FxHashMap<NameId, Vec<(u16, RoaringBitmap)>> = FxHashMap::default();
         for (table, bits) in &by_table {
             for (name, port) in side.name_table(*table) {
@@ -160,18 +202,22 @@ impl<'c> PeerBits<'c> {
                 }
             }
         }
+        let all = role.all();
+        let of_block = |block: u32| {
+            let (within, without): (Vec<_>, Vec<_>) =
+                by_cidr.iter().partition(|(cidr, _)| side.blocks.holds(block, **cidr));
+            let union = |list: Vec<(&u32, &RoaringBitmap)>| list.into_iter().map(|(_, bits)| bits).union();
+            // Blocks often hold nearly everything (all but a few exceptions), or nearly nothing.
+            if within.len() <= without.len() { union(within) } else { &all - union(without) }
+        };
+        let by_block = (0..side.blocks.count()).into_par_iter().map(of_block).collect();
         let union = |list: &Vec<&RoaringBitmap>| list.iter().copied().union();
-        PeerBits {
-            side,
-            all: role.all(),
-            by_term: sets_of_term.par_iter().map(|(term, list)| (*term, union(list))).collect(),
-            by_block: cidrs_of_block.par_iter().map(union).collect(),
-            by_name,
-        }
+        let by_term = sets_of_term.par_iter().map(|(term, list)| (*term, union(list))).collect();
+        PeerBits { side, all, by_term, by_block, by_name }
     }
 
-    fn of_rule(&self, rule: &crate::compile::side::CompiledRule) -> Cow<'_, RoaringBitmap> {
-        let Some(peers) = &rule.peers else { return Cow::Borrowed(&self.all) };
+    fn of_rule(&self, peers: Option<&PeerTerms>) -> Cow<'_, RoaringBitmap> {
+        let Some(peers) = peers else { return Cow::Borrowed(&self.all) };
         let terms = peers.terms.iter().filter_map(|term| self.by_term.get(term));
         let blocks = peers.blocks.iter().filter_map(|block| self.by_block.get(*block as usize));
         let mut parts = terms.chain(blocks);
@@ -182,58 +228,86 @@ impl<'c> PeerBits<'c> {
         }
     }
 
-    /// What a group lets through: ports, and the classes of peers on them. The port sets of the
-    /// parts are disjoint.
-    fn row(&self, group: GroupId) -> Vec<(PortSet, RoaringBitmap)> {
+    /// What the rules of a group say of which ports. The port sets of the parts are disjoint.
+    fn row(&self, group: GroupId) -> Vec<(PortSet, Vec<Says<'c>>)> {
         let names = self.side.group_of(group).map_or(&[][..], |Group { names, .. }| names);
         let slots: Vec<&PolicySlot> = self.side.policies_of(group).collect();
         if slots.is_empty() {
-            return vec![(PortSet::all(), self.all.clone())];
+            let everyone = Says { action: Action::Accept, peers: None, named: None };
+            return vec![(PortSet::all(), vec![everyone])];
         }
-        let rules = || slots.iter().flat_map(|slot| &slot.rules);
-        // For each rule: what it says of which ports, to which peers.
-        let plain: Vec<(Action, PortSet, Cow<'_, RoaringBitmap>)> =
-            rules().map(|rule| (rule.action, self.side.rule_ports(rule, names), self.of_rule(rule))).collect();
-        let mut by_name: Vec<(Action, PortRange, RoaringBitmap)> = Vec::new();
-        if self.side.direction == Direction::Egress {
-            for rule in rules().filter(|rule| !rule.names.is_empty()) {
-                let peers = self.of_rule(rule);
+        let mut flat: Vec<(PortRange, Says<'c>)> = Vec::new();
+        for rule in slots.iter().flat_map(|slot| &slot.rules) {
+            let says = Says { action: rule.action, peers: rule.peers.as_ref(), named: None };
+            flat.extend(self.side.rule_ports(rule, names).ranges().iter().map(|range| (*range, says)));
+            if self.side.direction == Direction::Egress {
                 for name in &rule.names {
                     let Some(protocol) = self.side.name_protocol(*name) else { continue };
-                    for (port, having) in self.by_name.get(name).into_iter().flatten() {
-                        by_name.push((rule.action, PortRange::single(protocol, *port), having & peers.as_ref()));
+                    for (port, _) in self.by_name.get(name).into_iter().flatten() {
+                        flat.push((PortRange::single(protocol, *port), Says { named: Some((*name, *port)), ..says }));
                     }
                 }
             }
         }
-        let mut flat: Vec<(Action, PortRange, &RoaringBitmap)> = plain
-            .iter()
-            .flat_map(|(action, ports, peers)| {
-                ports.ranges().iter().map(move |range| (*action, *range, peers.as_ref()))
-            })
-            .collect();
-        flat.extend(by_name.iter().map(|(action, range, peers)| (*action, *range, peers)));
-        let mut parts: Vec<(Vec<PortRange>, RoaringBitmap)> = Vec::new();
-        for segment in segments(flat.iter().map(|(_, range, _)| *range)) {
-            let here = flat.iter().filter(|(_, range, _)| range.contains(segment.protocol, segment.from));
-            let peers = self.flatten(here.map(|(action, _, peers)| (*action, *peers)).collect());
-            match parts.iter_mut().find(|(_, other)| *other == peers) {
-                _ if peers.is_empty() => {}
+        let mut parts: Vec<(Vec<PortRange>, Vec<Says<'c>>)> = Vec::new();
+        for segment in segments(flat.iter().map(|(range, _)| *range)) {
+            let here = flat.iter().filter(|(range, _)| range.contains(segment.protocol, segment.from));
+            let mut said: Vec<Says<'c>> = here.map(|(_, says)| *says).collect();
+            if said.iter().all(|says| says.action == Action::Accept) {
+                // Order says nothing here; in one order alike ones are found to be alike.
+                said.sort_unstable();
+                said.dedup();
+            }
+            match parts.iter_mut().find(|(_, other)| *other == said) {
+                _ if said.is_empty() => {}
                 Some((ranges, _)) => ranges.push(segment),
-                None => parts.push((vec![segment], peers)),
+                None => parts.push((vec![segment], said)),
             }
         }
-        parts.into_iter().map(|(ranges, peers)| (ranges.into_iter().collect(), peers)).collect()
+        parts.into_iter().map(|(ranges, said)| (ranges.into_iter().collect(), said)).collect()
     }
 
-    fn flatten(&self, rules: Vec<(Action, &RoaringBitmap)>) -> RoaringBitmap {
-        if rules.iter().all(|(action, _)| *action == Action::Accept) {
+    /// The classes that may, as rules say.
+    fn flatten(&self, said: &[Says<'c>]) -> RoaringBitmap {
+        let region = |says: &Says<'c>| {
+            let peers = self.of_rule(says.peers);
+            let Some((name, port)) = says.named else { return peers };
+            let having = self.by_name.get(&name).into_iter().flatten().find(|(p, _)| *p == port);
+            Cow::Owned(having.map_or_else(RoaringBitmap::new, |(_, having)| having & peers.as_ref()))
+        };
+        if said.iter().all(|says| says.action == Action::Accept) {
             // The frequent case without the copies that the general one needs.
-            return rules.into_iter().map(|(_, peers)| peers).union();
+            let regions: Vec<Cow<'_, RoaringBitmap>> = said.iter().map(region).collect();
+            return regions.iter().map(AsRef::as_ref).union();
         }
-        let rules = rules.into_iter().map(|(action, peers)| (action, peers.clone())).collect();
-        let tier = Tier { rules, end: TierEnd::Deny };
-        flatten(&self.all, &RoaringBitmap::new(), &[tier])
+        let rules = said.iter().map(|says| (says.action, region(says).into_owned())).collect();
+        flatten(&self.all, &RoaringBitmap::new(), &[Tier { rules, end: TierEnd::Deny }])
+    }
+
+    /// What the groups of a role let through.
+    fn passes(&self, role: &Role) -> Passes {
+        let rows: Vec<_> = role.groups.par_iter().map(|(group, _)| self.row(*group)).collect();
+        let mut numbers: FxHashMap<&(PortSet, Vec<Says<'c>>), u32> = FxHashMap::default();
+        let mut distinct: Vec<(&(PortSet, Vec<Says<'c>>), RoaringBitmap)> = Vec::new();
+        let mut of_group = Vec::with_capacity(rows.len());
+        for (row, (_, range)) in rows.iter().zip(&role.groups) {
+            let mut number = |part| {
+                let number = *numbers.entry(part).or_insert_with(|| {
+                    distinct.push((part, RoaringBitmap::new()));
+                    u32::try_from(distinct.len() - 1).unwrap_or(u32::MAX)
+                });
+                if let Some((_, members)) = distinct.get_mut(number as usize) {
+                    members.insert_range(range.clone());
+                }
+                number
+            };
+            of_group.push(row.iter().map(&mut number).collect());
+        }
+        let pass = |((ports, said), members): (&(PortSet, Vec<Says<'c>>), RoaringBitmap)| {
+            let peers = self.flatten(said);
+            Pass { ports: ports.clone(), peers, members }
+        };
+        Passes { all: distinct.into_par_iter().map(pass).collect(), of_group }
     }
 }
 
@@ -253,95 +327,42 @@ fn segments(ranges: impl Iterator<Item = PortRange>) -> Vec<PortRange> {
         .collect()
 }
 
-impl<'c> Relation<'c> {
-    /// Sorts everything into classes.
-    pub fn new(compiled: &'c Compiled, family: Family, addresses: Addresses) -> Self {
-        let (sources, destinations) = rayon::join(
-            || Role::new(compiled, Direction::Egress, family, addresses),
-            || Role::new(compiled, Direction::Ingress, family, addresses),
+impl Relation {
+    /// Sorts everything into classes, and finds what each lets through.
+    pub fn new(compiled: &Compiled, family: Family, addresses: Addresses) -> Self {
+        let role = |direction| Role::new(compiled, direction, family, addresses);
+        let (sources, destinations) = rayon::join(|| role(Direction::Egress), || role(Direction::Ingress));
+        let (ingress, egress) = rayon::join(
+            || PeerBits::new(compiled.side(Direction::Ingress), &sources).passes(&destinations),
+            || PeerBits::new(compiled.side(Direction::Egress), &destinations).passes(&sources),
         );
-        Relation { compiled, family, sources, destinations }
+        Relation { family, sources, destinations, ingress, egress }
     }
 
-    /// Finds all blocks. `start` makes a state for each group of destinations, `visit` takes a block
-    /// into it; the states come back in the order of the groups. Groups are worked on in parallel.
-    ///
-    /// The blocks of a pair of classes have disjoint ports: the pair's ports are their union.
-    pub fn blocks<S: Send>(
-        &self,
-        start: impl Fn(&Range<ClassId>) -> S + Sync,
-        visit: impl Fn(&mut S, Block<'_>) + Sync,
-    ) -> Vec<S> {
-        let (ingress, egress) = rayon::join(
-            || PeerBits::new(self.compiled.side(Direction::Ingress), &self.sources),
-            || PeerBits::new(self.compiled.side(Direction::Egress), &self.destinations),
-        );
-        // For each group of sources: its classes, and what it lets out.
-        type Outgoing = (GroupId, RoaringBitmap, Vec<(PortSet, RoaringBitmap)>);
-        let outgoing: Vec<Outgoing> = self
-            .sources
-            .groups
-            .par_iter()
-            .map(|(group, range)| {
-                let row = if *group == NOT_ISOLATED { Vec::new() } else { egress.row(*group) };
-                (*group, range.clone().collect(), row)
-            })
-            .collect();
-        let group_of: Vec<u32> =
-            (0_u32..).zip(&self.sources.groups).flat_map(|(at, (_, range))| range.clone().map(move |_| at)).collect();
-        self.destinations
-            .groups
-            .par_iter()
-            .map(|(group, range)| {
-                let mut state = start(range);
-                let destinations: RoaringBitmap = range.clone().collect();
-                for (ports, peers) in ingress.row(*group) {
-                    let everyone = peers.len() == ingress.all.len();
-                    // Sources come sorted by group: walk the groups that occur.
-                    let mut next = 0;
-                    while let Some(first) = peers.range(next..).next() {
-                        let at = group_of.get(first as usize).copied().unwrap_or(u32::MAX);
-                        let (Some((group, members, row)), Some((_, span))) =
-                            (outgoing.get(at as usize), self.sources.groups.get(at as usize))
-                        else {
-                            break;
-                        };
-                        next = span.end;
-                        let sources = if everyone { Cow::Borrowed(members) } else { Cow::Owned(members & &peers) };
-                        if *group == NOT_ISOLATED {
-                            visit(&mut state, Block { ports: &ports, sources: &sources, destinations: &destinations });
-                        }
-                        for (out, reached) in row {
-                            let both =
-                                if out.is_all() { Cow::Borrowed(&ports) } else { Cow::Owned(ports.intersection(out)) };
-                            if both.is_empty() {
-                                continue;
-                            }
-                            let reached = reached & &destinations;
-                            if !reached.is_empty() {
-                                visit(&mut state, Block { ports: &both, sources: &sources, destinations: &reached });
-                            }
-                        }
-                    }
+    /// All blocks. Those of a pair of classes have disjoint ports: the pair's ports are their union.
+    pub fn blocks(&self) -> impl ParallelIterator<Item = Block> {
+        self.ingress.all.par_iter().flat_map_iter(|incoming| {
+            // Only sources that are let in have to be looked at.
+            let groups = self.sources.groups_of(&incoming.peers);
+            let mut candidates: Vec<u32> =
+                groups.filter_map(|at| self.egress.of_group.get(at)).flatten().copied().collect();
+            candidates.sort_unstable();
+            candidates.dedup();
+            candidates.into_iter().filter_map(|number| {
+                let outgoing = self.egress.all.get(number as usize)?;
+                let ports = incoming.ports.intersection(&outgoing.ports);
+                if ports.is_empty() || outgoing.peers.is_disjoint(&incoming.members) {
+                    return None;
                 }
-                state
+                let sources = &incoming.peers & &outgoing.members;
+                let destinations = &outgoing.peers & &incoming.members;
+                (!sources.is_empty()).then_some(Block { ports, sources, destinations })
             })
-            .collect()
+        })
     }
 
     /// How many pairs of classes there are in all blocks: a figure for benches and reports.
     pub fn count_pairs(&self) -> u64 {
-        let counts = self.blocks(|_| 0_u64, |count, block| *count += block.sources.len() * block.destinations.len());
-        counts.into_iter().sum()
-    }
-
-    /// The block as ids of a class's endpoints: who is in a class of sources.
-    pub fn source(&self, class: ClassId) -> Option<&Class> {
-        self.sources.classes.get(class as usize)
-    }
-
-    /// Who is in a class of destinations.
-    pub fn destination(&self, class: ClassId) -> Option<&Class> {
-        self.destinations.classes.get(class as usize)
+        self.blocks().map(|block| block.sources.len() * block.destinations.len()).sum()
     }
 }

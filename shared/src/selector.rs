@@ -186,9 +186,14 @@ fn parse_term(term: &str) -> Result<Requirement, String> {
             "`{term}` is not a selector term: write key=value, key!=value, key in (a,b), key notin (a,b), key or !key"
         )
     };
-    let requirement = |key: &str, condition| {
+    let made_of = |text: &str, more: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
+    let requirement = |key: &str, condition: Condition| {
         let key = key.trim();
-        let valid = !key.is_empty() && !key.contains([' ', '(', ')', '=', '!']);
+        let values_valid = match &condition {
+            Condition::In(values) | Condition::NotIn(values) => values.iter().all(|v| made_of(v, "-_.")),
+            Condition::Exists | Condition::DoesNotExist => true,
+        };
+        let valid = !key.is_empty() && made_of(key, "-_./") && values_valid;
         if valid { Ok(Requirement { key: key.into(), condition }) } else { Err(bad()) }
     };
     let one = |value: &str| [Box::<str>::from(value.trim())].into();
@@ -239,6 +244,7 @@ mod tests {
         }
         assert!(Selector::parse("app in web)").is_err());
         assert!(Selector::parse("=x").is_err());
+        assert!(Selector::parse("app in (app in (web)").is_err());
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// When to colour the output.
-    #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN")]
+    #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN", display_order = 900)]
     pub color: Color,
 }
 
@@ -55,7 +55,7 @@ Without a port every port is asked about.
 Examples:
   netsim can-reach -f k8s/ shop/deploy/frontend payments/svc/gateway:https
   netsim can-reach -f k8s/ 'shop/*' payments/db-0:5432 --expect denied
-  netsim can-reach -f k8s/ shop -l app=web kube-system/svc/kube-dns:53 --protocol udp
+  netsim can-reach -f k8s/ 'shop/*' -l app=web kube-system/svc/kube-dns:53 --protocol udp
   kubectl get ns,pods,svc,netpol -A -o json | netsim can-reach -f - shop/web-0 203.0.113.7:443
   netsim can-reach --context prod monitoring/prometheus-0 shop/svc/api:metrics --explain"
     )]
@@ -187,6 +187,16 @@ pub enum Expect {
     Allowed,
     /// Everything is denied.
     Denied,
+}
+
+impl Expect {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Expect::Allowed => "allowed",
+            Expect::Denied => "denied",
+        }
+    }
 }
 
 /// How to print an answer.

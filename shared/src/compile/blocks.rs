@@ -66,6 +66,11 @@ impl Blocks {
         self.blocks.intern(block)
     }
 
+    /// How many blocks there are; their numbers begin at 0.
+    pub fn count(&self) -> BlockId {
+        BlockId::try_from(self.blocks.items().len()).unwrap_or(BlockId::MAX)
+    }
+
     /// Makes the classes anew. `pod_ranges` are the known ranges of pod addresses (B8).
     pub fn rebuild(&mut self, pod_ranges: &PerFamily<Vec<AddressRange>>) {
         self.classes = Interner::default();

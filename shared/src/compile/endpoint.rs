@@ -89,7 +89,7 @@ impl Endpoint {
                     None => Address::Absent,
                 }),
                 host_addresses: pod.host_addresses.as_slice().into(),
-                workload: pod.owner.as_ref().and_then(|owner| index.top_owner(&pod.namespace, owner)),
+                workload: index.top_owner(pod),
                 origin: pod.origin.clone(),
             }
         })

@@ -234,7 +234,7 @@ impl Compiled {
             Change::Pod(key) => {
                 let pod = index.pod(key);
                 // A workload that gains its first or loses its last pod changes what takes part elsewhere.
-                let workload = pod.and_then(|p| p.owner.as_ref()).and_then(|o| index.top_owner(&key.0, o));
+                let workload = pod.and_then(|p| index.top_owner(p));
                 let before = self.by_key.get(&EndpointKey::pod(key)).and_then(|id| self.entry(*id));
                 let workload_before = match before {
                     Some(entry) => entry.endpoint.workload.clone(),
@@ -304,7 +304,7 @@ impl Compiled {
             None => {
                 let key = (pod.namespace.clone(), pod.name.clone());
                 self.remove_pod(&key);
-                if let Some(workload) = pod.owner.as_ref().and_then(|owner| index.top_owner(&pod.namespace, owner)) {
+                if let Some(workload) = index.top_owner(pod) {
                     self.absent.insert(key, workload);
                 }
             }

@@ -64,7 +64,7 @@ pub struct CompiledRule {
 }
 
 /// The peers of a rule.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub struct PeerTerms {
     /// Pods by selectors.
     pub terms: Box<[TermId]>,

@@ -9,7 +9,7 @@ use crate::ports::PortSet;
 use roaring::RoaringBitmap;
 
 /// What a rule does with what it matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
     /// Allowed, finally.
     Accept,

@@ -6,7 +6,7 @@ use crate::exit::Exit;
 use crate::load::{Loaded, load};
 use crate::report::{answer_json, answer_text, diagnostics, yaml};
 use netsim_shared::ports::Protocol;
-use netsim_shared::query::{Answer, Question, QueryError, Resolver, ask};
+use netsim_shared::query::{Answer, QueryError, Question, Resolver, ask};
 use netsim_shared::selector::Selector;
 use std::io::Write;
 
@@ -40,7 +40,13 @@ pub fn run(args: &CanReach) -> Result<Exit, Failure> {
         AnswerFormat::Yaml => out.write_all(yaml::to_string(&answer_json::of(&asked))?.as_bytes())?,
     }
     out.flush()?;
-    Ok(Exit::of_answer(answer.verdict, !answer.incomplete.is_empty(), args.expect))
+    drop(out);
+    let exit = Exit::of_answer(answer.verdict, !answer.incomplete.is_empty(), args.expect);
+    if let (Some(expected), true) = (args.expect, exit != Exit::Ok) {
+        let incomplete = if answer.incomplete.is_empty() { "" } else { ", incomplete" };
+        diagnostics::say(&format!("expected {}, but the answer is {}{incomplete}", expected.as_str(), answer.verdict));
+    }
+    Ok(exit)
 }
 
 fn question(args: &CanReach) -> Result<Question, QueryError> {

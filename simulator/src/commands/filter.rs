@@ -32,9 +32,10 @@ impl Wanted {
     fn has(&self, entity: &Entity) -> bool {
         match self {
             Wanted::Endpoints(ids) => entity.members.iter().any(|id| ids.contains(id)),
-            Wanted::Addresses(net) => entity.blocks.iter().any(|block| {
-                block.parse::<IpNet>().is_ok_and(|block| block.contains(net) || net.contains(&block))
-            }),
+            Wanted::Addresses(net) => entity
+                .blocks
+                .iter()
+                .any(|block| block.parse::<IpNet>().is_ok_and(|block| block.contains(net) || net.contains(&block))),
         }
     }
 }
@@ -73,7 +74,9 @@ impl Filter {
             }
             match resolver.destination(&word.target, None, None, None)? {
                 Destination::Parties { reached, .. } => Ok(wanted(reached.into_iter().map(|r| r.who).collect())),
-                Destination::Name { name, .. } => Err(bad(format!("`{name}` is a DNS name: a list shows pods and addresses"))),
+                Destination::Name { name, .. } => {
+                    Err(bad(format!("`{name}` is a DNS name: a list shows pods and addresses")))
+                }
             }
         });
         Ok(Filter {

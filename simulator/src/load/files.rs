@@ -28,7 +28,8 @@ pub fn read(arguments: &[String], default_namespace: &str, progress: &mut Progre
     sources.retain(|source| seen.insert(source.clone()));
     sources.reverse();
     progress.say(|| format!("reading {} files", sources.len()));
-    let read: Vec<Result<Ingested, Diagnostic>> = sources.par_iter().map(|source| read_one(source, default_namespace)).collect();
+    let read: Vec<Result<Ingested, Diagnostic>> =
+        sources.par_iter().map(|source| read_one(source, default_namespace)).collect();
     let mut all = Ingested::default();
     for one in read {
         match one {
@@ -102,7 +103,8 @@ fn find(argument: &str) -> Result<Vec<Source>, Diagnostic> {
         let error = Diagnostic::error(format!("`{argument}` does not exist"));
         return Err(error.help("give a file, a directory, a glob in quotes, or - for standard input"));
     }
-    let matches = glob::glob(argument).map_err(|error| Diagnostic::error(format!("`{argument}` is not a glob: {error}")))?;
+    let matches =
+        glob::glob(argument).map_err(|error| Diagnostic::error(format!("`{argument}` is not a glob: {error}")))?;
     let mut found = Vec::new();
     for path in matches {
         let path = path.map_err(|error| Diagnostic::error(format!("`{argument}`: {error}")))?;
@@ -127,7 +129,9 @@ fn directory(root: &Path) -> Result<Vec<Source>, Diagnostic> {
             let hidden = entry.file_name().to_string_lossy().starts_with('.');
             // Links to folders are not followed: they may lead back here.
             let kind = entry.file_type().map_err(|error| cannot(&path, &error))?;
-            let manifest = path.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e.eq_ignore_ascii_case(known)));
+            let manifest = path
+                .extension()
+                .is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e.eq_ignore_ascii_case(known)));
             if kind.is_dir() && !hidden {
                 open.push(path);
             } else if manifest && !hidden && !kind.is_dir() && path.is_file() {

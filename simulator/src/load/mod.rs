@@ -48,7 +48,9 @@ pub fn load(args: &InputArgs, warn: &mut dyn FnMut(&Diagnostic)) -> Result<Loade
         let ignored: Vec<String> = ingested.ignored.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         let found = if ignored.is_empty() { "nothing at all".to_owned() } else { ignored.join(", ") };
         let error = Diagnostic::error("the input holds no object that decides connectivity");
-        return Err(LoadError::one(error.help(format!("found: {found}; pods, workloads, namespaces, services and NetworkPolicies are looked at"))));
+        return Err(LoadError::one(error.help(format!(
+            "found: {found}; pods, workloads, namespaces, services and NetworkPolicies are looked at"
+        ))));
     }
     progress.say(|| format!("compiling {} objects", ingested.objects.len()));
     let index = ClusterIndex::new(ingested.objects);
@@ -100,7 +102,8 @@ pub fn cluster_ref(args: &ClusterArgs) -> ClusterRef {
 fn modes(args: &InputArgs) -> Result<Modes, LoadError> {
     let mut pod_cidrs = Vec::new();
     for text in &args.pod_cidrs {
-        let read = read_cidr(text).map_err(|message| LoadError::one(Diagnostic::error(format!("--pod-cidr: {message}"))))?;
+        let read =
+            read_cidr(text).map_err(|message| LoadError::one(Diagnostic::error(format!("--pod-cidr: {message}"))))?;
         pod_cidrs.push(read.net);
     }
     Ok(Modes {

@@ -112,8 +112,7 @@ struct NearJson {
 #[serde(rename_all = "camelCase")]
 struct ChangeJson {
     #[serde(flatten)]
-    policy: PolicyJson,
-    path: String,
+    rule: RuleJson,
     add_rule: String,
 }
 
@@ -151,11 +150,15 @@ fn policy(policy: &NetworkPolicy) -> PolicyJson {
 }
 
 fn rule(rule: &RuleRef, path: &Path) -> RuleJson {
+    rule_at(&rule.policy, path)
+}
+
+fn rule_at(policy: &NetworkPolicy, path: &Path) -> RuleJson {
     RuleJson {
-        namespace: rule.policy.namespace.to_string(),
-        name: rule.policy.name.to_string(),
+        namespace: policy.namespace.to_string(),
+        name: policy.name.to_string(),
         path: path.to_string(),
-        place: place(rule.policy.origin.place_of(path)),
+        place: place(policy.origin.place_of(path)),
     }
 }
 
@@ -164,12 +167,15 @@ fn side(judgement: &Judgement, advice: &Advice) -> SideJson {
         allowed: judgement.allows(),
         isolated_by: judgement.isolated_by.iter().map(|p| policy(p)).collect(),
         allowed_by: judgement.allowed_by.as_ref().map(|r| rule(r, &r.path())),
-        nearly_allowed_by: advice.near.iter().map(|n| NearJson { rule: rule(&n.rule, &n.path), reason: n.why.clone() }).collect(),
-        smallest_change: advice.change.as_ref().map(|change| ChangeJson {
-            policy: policy(&change.policy),
-            path: change.path().to_string(),
-            add_rule: change.to_yaml(),
-        }),
+        nearly_allowed_by: advice
+            .near
+            .iter()
+            .map(|n| NearJson { rule: rule(&n.rule, &n.path), reason: n.why.clone() })
+            .collect(),
+        smallest_change: advice
+            .change
+            .as_ref()
+            .map(|change| ChangeJson { rule: rule_at(&change.policy, &change.path()), add_rule: change.to_yaml() }),
     }
 }
 
@@ -203,7 +209,8 @@ fn connection(asked: &Asked<'_>, c: &Connection) -> ConnectionJson {
         }
         Judged::Port(list) => {
             for decision in list {
-                let advice = explained(c, decision.family).map(|e| advise_both(&asked.loaded.index, &asked.loaded.compiled, e, decision));
+                let advice = explained(c, decision.family)
+                    .map(|e| advise_both(&asked.loaded.index, &asked.loaded.compiled, e, decision));
                 let of = |direction: Direction| {
                     let found = advice.as_ref().and_then(|both| both.iter().find(|(d, _)| *d == direction));
                     found.map(|(_, advice)| advice.clone()).unwrap_or_default()

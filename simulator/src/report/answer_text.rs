@@ -4,7 +4,7 @@ use super::answer_json::{exemption, explained};
 use super::style;
 use crate::commands::can_reach::Asked;
 use netsim_shared::diagnostic::Place;
-use netsim_shared::evaluate::{Decision, Judgement, Outcome};
+use netsim_shared::evaluate::{Decision, Judgement, Outcome, Party};
 use netsim_shared::explain::{Advice, advise_both};
 use netsim_shared::object::Path;
 use netsim_shared::policy::{Direction, NetworkPolicy};
@@ -19,7 +19,11 @@ pub fn write(out: &mut dyn Write, asked: &Asked<'_>, explain: bool) -> io::Resul
     let answer = asked.answer;
     let (bold, colour) = (style::BOLD, style::verdict(answer.verdict));
     let incomplete = if answer.incomplete.is_empty() { "" } else { ", incomplete" };
-    writeln!(out, "{colour}{}{incomplete}{colour:#}  {bold}{} → {}{bold:#}", answer.verdict, asked.source, asked.destination)?;
+    writeln!(
+        out,
+        "{colour}{}{incomplete}{colour:#}  {bold}{} → {}{bold:#}",
+        answer.verdict, asked.source, asked.destination
+    )?;
     let several = answer.connections.len() > 1;
     for (i, c) in answer.connections.iter().enumerate() {
         if i == MAX_EXPLAINED {
@@ -41,7 +45,14 @@ pub fn write(out: &mut dyn Write, asked: &Asked<'_>, explain: bool) -> io::Resul
         writeln!(out, "incomplete: these policies were not understood and could change the answer:")?;
         for policy in &answer.incomplete {
             let namespace = policy.namespace.as_ref().map_or(String::new(), |n| format!("{n}/"));
-            writeln!(out, "  {} {namespace}{} ({}){}", policy.kind, policy.name, policy.api_version, at(policy.origin.place()))?;
+            writeln!(
+                out,
+                "  {} {namespace}{} ({}){}",
+                policy.kind,
+                policy.name,
+                policy.api_version,
+                at(policy.origin.place())
+            )?;
         }
     }
     Ok(())
@@ -50,7 +61,9 @@ pub fn write(out: &mut dyn Write, asked: &Asked<'_>, explain: bool) -> io::Resul
 /// Whether what was found differs from what was typed, so that it has to be said.
 fn needs_heading(asked: &Asked<'_>, c: &Connection) -> bool {
     let port = c.port.map(|p| format!(":{p}")).unwrap_or_default();
-    c.source.name != asked.source || format!("{}{port}", c.destination_name) != asked.destination
+    // The brackets of an IPv6 address only set its port apart.
+    let typed = asked.destination.replace(['[', ']'], "");
+    c.source.name != asked.source || format!("{}{port}", c.destination_name) != typed
 }
 
 fn heading(out: &mut dyn Write, c: &Connection) -> io::Result<()> {
@@ -64,7 +77,11 @@ fn heading(out: &mut dyn Write, c: &Connection) -> io::Result<()> {
     writeln!(
         out,
         "\n{colour}{}{colour:#}  {}{} → {}{}  {port}",
-        c.verdict, c.source.name, more(c.sources), c.destination_name, more(c.destinations)
+        c.verdict,
+        c.source.name,
+        more(c.sources),
+        c.destination_name,
+        more(c.destinations)
     )
 }
 
@@ -73,7 +90,9 @@ fn reasons(out: &mut dyn Write, asked: &Asked<'_>, c: &Connection) -> io::Result
         Judged::Name(why) | Judged::Other(why) => writeln!(out, "  {why}"),
         Judged::Ports(by_family) => {
             for (family, ports) in by_family {
-                writeln!(out, "  {family}: {ports}")?;
+                let allowed =
+                    if ports.is_empty() { "no port is allowed".to_owned() } else { format!("{ports} allowed") };
+                writeln!(out, "  over {family}: {allowed}")?;
             }
             if c.verdict != Verdict::Allowed {
                 writeln!(out, "  (name a port to see why)")?;
@@ -104,9 +123,19 @@ fn one_decision(out: &mut dyn Write, asked: &Asked<'_>, c: &Connection, decision
     if let Some(exempt) = &decision.exemption {
         return writeln!(out, "  {}, whatever the policies", exemption(exempt));
     }
-    let advice = explained(c, decision.family).map(|e| advise_both(&asked.loaded.index, &asked.loaded.compiled, e, decision));
-    let sides = [(Direction::Egress, &c.source.name, &decision.egress), (Direction::Ingress, &c.destination_name, &decision.ingress)];
-    for (direction, who, judgement) in sides {
+    let advice =
+        explained(c, decision.family).map(|e| advise_both(&asked.loaded.index, &asked.loaded.compiled, e, decision));
+    let outside = |party: Option<Party>| matches!(party, Some(Party::Address(_)));
+    let (from, to) = (outside(Some(c.source.party)), outside(c.destination.as_ref().map(|d| d.party)));
+    let sides = [
+        (Direction::Egress, &c.source.name, from, &decision.egress),
+        (Direction::Ingress, &c.destination_name, to, &decision.ingress),
+    ];
+    for (direction, who, outside, judgement) in sides {
+        if outside {
+            writeln!(out, "  {direction} of {who}: allowed, policies bind pods only")?;
+            continue;
+        }
         one_side(out, direction, who, judgement)?;
         let found = advice.iter().flatten().find(|(d, _)| *d == direction).map(|(_, advice)| advice);
         if let Some(advice) = found {

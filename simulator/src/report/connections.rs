@@ -7,8 +7,9 @@ use crate::exit::Exit;
 use netsim_shared::cluster::ClusterIndex;
 use netsim_shared::list::{Entity, Listing, Pair, Reach};
 use netsim_shared::net::Family;
+use netsim_shared::object::ForeignPolicy;
 use netsim_shared::ports::PortRange;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
 
 /// What is listed.
@@ -36,53 +37,77 @@ impl UnknownPair {
     }
 }
 
-impl Connections<'_> {
+impl<'c> Connections<'c> {
     /// Visits the wanted pairs; gives back those that cannot be told.
-    pub fn visit(&self, mut open: impl FnMut(&Entity, &Entity, &Reach) -> io::Result<()>) -> io::Result<Vec<UnknownPair>> {
+    pub fn visit(
+        &self,
+        mut open: impl FnMut(&'c Entity, &'c Entity, &Reach) -> io::Result<()>,
+    ) -> io::Result<Vec<UnknownPair>> {
         let (mut unknown, mut failed) = (Vec::new(), None);
-        self.listing.for_each(|d| self.filter.wants_destination(d), |source, destination, pair| {
-            if failed.is_some() || !self.filter.wants(source, destination) {
-                return;
-            }
-            let (Pair::Open(reach) | Pair::Unknown(reach)) = pair;
-            if matches!(pair, Pair::Unknown(_)) {
-                unknown.push(UnknownPair { source: source.name.clone(), destination: destination.name.clone() });
-            }
-            // Without a port filter, and that is most of the time, nothing has to be copied.
-            let kept = self.filter.ports().map(|_| self.filter.reach(reach));
-            let reach = kept.as_ref().unwrap_or(reach);
-            if !reach.is_empty() && let Err(error) = open(source, destination, reach) {
-                failed = Some(error);
-            }
-        });
+        self.listing.for_each(
+            |d| self.filter.wants_destination(d),
+            |source, destination, pair| {
+                if failed.is_some() || !self.filter.wants(source, destination) {
+                    return;
+                }
+                let (Pair::Open(reach) | Pair::Unknown(reach)) = pair;
+                if matches!(pair, Pair::Unknown(_)) {
+                    unknown.push(UnknownPair { source: source.name.clone(), destination: destination.name.clone() });
+                }
+                // Without a port filter, and that is most of the time, nothing has to be copied.
+                let kept = self.filter.ports().map(|_| self.filter.reach(reach));
+                let reach = kept.as_ref().unwrap_or(reach);
+                if !reach.is_empty()
+                    && let Err(error) = open(source, destination, reach)
+                {
+                    failed = Some(error);
+                }
+            },
+        );
         failed.map_or(Ok(unknown), Err)
     }
 
     /// What has to be said with a list, on standard error, and the exit code.
     pub fn finish(&self, unknown: Vec<UnknownPair>) -> Exit {
         if self.listing.has_hosts() && !self.expand {
-            diagnostics::say("note: a pod and its own node always reach each other; --expand shows these pairs of hostNetwork pods");
+            diagnostics::say(
+                "note: a pod and its own node always reach each other; --expand shows these pairs of hostNetwork pods",
+            );
         }
         if self.listing.rests_on_assumptions() {
-            diagnostics::say("note: pods without an address are assumed to lie in no partial ipBlock; --pod-cidr decides it, --strict refuses to assume");
+            diagnostics::say(
+                "note: pods without an address are assumed to lie in no partial ipBlock; --pod-cidr decides it, --strict refuses to assume",
+            );
         }
         if !unknown.is_empty() {
-            diagnostics::say(&format!("unknown: {} pairs cannot be told from the input, such as", unknown.len()));
+            let pairs = if unknown.len() == 1 { "pair" } else { "pairs" };
+            diagnostics::say(&format!("unknown: {} {pairs} cannot be told from the input, such as", unknown.len()));
             for pair in unknown.iter().take(5) {
                 diagnostics::say(&format!("  {} → {}", pair.source, pair.destination));
             }
         }
-        let foreign: Vec<String> = self.index.foreign_policies().map(|p| format!("{} {}", p.kind, p.name)).collect();
+        let foreign: Vec<String> = self.index.foreign_policies().map(|p| foreign_name(p)).collect();
         if !foreign.is_empty() {
-            diagnostics::say(&format!("incomplete: {} policies were not understood and could change the list: {}", foreign.len(), shortened(&foreign, 5)));
+            let policies = if foreign.len() == 1 { "policy was" } else { "policies were" };
+            diagnostics::say(&format!(
+                "incomplete: {} {policies} not understood and could change this: {}",
+                foreign.len(),
+                shortened(&foreign, 5)
+            ));
         }
         if unknown.is_empty() && foreign.is_empty() { Exit::Ok } else { Exit::Unknown }
     }
 }
 
+fn foreign_name(policy: &ForeignPolicy) -> String {
+    let namespace = policy.namespace.as_ref().map_or(String::new(), |n| format!("{n}/"));
+    format!("{} {namespace}{}", policy.kind, policy.name)
+}
+
 /// The first names of a list, and how many there are more.
-fn shortened(names: &[String], most: usize) -> String {
-    let shown = names.get(..most.min(names.len())).unwrap_or_default().join(", ");
+fn shortened<S: AsRef<str>>(names: &[S], most: usize) -> String {
+    let shown: Vec<&str> = names.iter().take(most).map(AsRef::as_ref).collect();
+    let shown = shown.join(", ");
     if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }
 }
 
@@ -90,40 +115,61 @@ fn shortened(names: &[String], most: usize) -> String {
 /// whole namespace, or everything, are said so.
 pub fn text(out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<Vec<UnknownPair>> {
     let mut totals: HashMap<Option<&str>, usize> = HashMap::new();
-    for entity in &connections.listing.entities {
+    for entity in &connections.listing.sources {
         *totals.entry(entity.namespace.as_deref()).or_default() += 1;
     }
     let whole = Whole { totals, shown: connections.expand };
-    let (bold, quiet) = (style::BOLD, style::QUIET);
-    let mut current: Option<String> = None;
-    let mut rows: BTreeMap<String, Vec<(Option<String>, String)>> = BTreeMap::new();
+    let mut current: Option<Destination<'_>> = None;
     let mut any = false;
-    let mut flush = |name: Option<&String>, rows: &mut BTreeMap<String, Vec<(Option<String>, String)>>| -> io::Result<()> {
-        let Some(name) = name else { return Ok(()) };
-        any = true;
-        writeln!(out, "{bold}{name}{bold:#}")?;
-        for (ports, sources) in std::mem::take(rows) {
-            writeln!(out, "  {ports}  {quiet}from{quiet:#} {}", whole.summary(name, sources))?;
-        }
-        Ok(())
-    };
     let unknown = connections.visit(|source, destination, reach| {
         // That a pod reaches itself goes without saying.
-        if source.name == destination.name && source.members.len() == 1 && reach.ports.is_all() {
+        if connections.listing.is_single(source) && source.members == destination.members {
             return Ok(());
         }
-        if current.as_deref() != Some(&destination.name) {
-            flush(current.as_ref(), &mut rows)?;
-            current = Some(destination.name.clone());
+        if !current.as_ref().is_some_and(|c| std::ptr::eq(c.entity, destination)) {
+            if let Some(done) = current.replace(Destination { entity: destination, by_ports: Vec::new() }) {
+                done.write(out, &whole)?;
+            }
+            any = true;
         }
-        rows.entry(reach.to_string()).or_default().push((source.namespace.as_ref().map(ToString::to_string), source.name.clone()));
+        if let Some(current) = &mut current {
+            match current.by_ports.iter_mut().find(|(known, _)| known == reach) {
+                Some((_, sources)) => sources.push(source),
+                None => current.by_ports.push((reach.clone(), vec![source])),
+            }
+        }
         Ok(())
     })?;
-    flush(current.as_ref(), &mut rows)?;
+    if let Some(last) = current {
+        last.write(out, &whole)?;
+    }
     if !any {
         writeln!(out, "no connection is allowed")?;
     }
     Ok(unknown)
+}
+
+/// A destination and who reaches it on which ports.
+struct Destination<'e> {
+    entity: &'e Entity,
+    by_ports: Vec<(Reach, Vec<&'e Entity>)>,
+}
+
+impl Destination<'_> {
+    fn write(&self, out: &mut dyn Write, whole: &Whole<'_>) -> io::Result<()> {
+        let (bold, quiet) = (style::BOLD, style::QUIET);
+        writeln!(out, "{bold}{}{bold:#}", self.entity.name)?;
+        let mut rows: Vec<(String, String)> = self
+            .by_ports
+            .iter()
+            .map(|(reach, sources)| (reach.to_string(), whole.summary(self.entity, sources)))
+            .collect();
+        rows.sort();
+        for (ports, sources) in rows {
+            writeln!(out, "  {ports}  {quiet}from{quiet:#} {sources}")?;
+        }
+        Ok(())
+    }
 }
 
 /// How many entities each namespace has, to say `ns/*` where all of them are meant.
@@ -133,20 +179,23 @@ struct Whole<'t> {
 }
 
 impl Whole<'_> {
-    fn summary(&self, destination: &str, sources: Vec<(Option<String>, String)>) -> String {
-        let mut by_namespace: BTreeMap<Option<String>, Vec<String>> = BTreeMap::new();
-        for (namespace, name) in sources {
-            by_namespace.entry(namespace).or_default().push(name);
+    fn summary(&self, destination: &Entity, sources: &[&Entity]) -> String {
+        let mut by_namespace: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
+        for source in sources {
+            by_namespace.entry(source.namespace.as_deref()).or_default().push(&source.name);
         }
-        let is_whole = |namespace: &Option<String>, names: &Vec<String>| {
-            let total = self.totals.get(&namespace.as_deref()).copied().unwrap_or(0);
+        let is_whole = |namespace: Option<&str>, names: &[&str]| {
+            let total = self.totals.get(&namespace).copied().unwrap_or(0);
             // The destination itself is left out of its own list and makes it no less whole.
-            let own = namespace.as_ref().is_some_and(|n| destination.starts_with(&format!("{n}/")));
-            names.len() == total || (own && names.len() + 1 == total && !names.iter().any(|n| n == destination))
+            let without_own = namespace.is_some()
+                && namespace == destination.namespace.as_deref()
+                && !names.contains(&destination.name.as_str());
+            names.len() + usize::from(without_own) == total
         };
-        let inside: Vec<_> = by_namespace.iter().filter(|(namespace, _)| namespace.is_some()).collect();
+        let mut inside = by_namespace.iter().filter(|(namespace, _)| namespace.is_some());
         let namespaces = self.totals.keys().filter(|n| n.is_some()).count();
-        let every_pod = inside.len() == namespaces && namespaces > 1 && inside.iter().all(|(n, names)| is_whole(n, names));
+        let every_pod =
+            namespaces > 1 && inside.clone().count() == namespaces && inside.all(|(n, names)| is_whole(*n, names));
         let mut parts = Vec::new();
         if every_pod {
             parts.push("*/*".to_owned());
@@ -154,9 +203,9 @@ impl Whole<'_> {
         for (namespace, names) in &by_namespace {
             match namespace {
                 Some(_) if every_pod => {}
-                Some(n) if names.len() > 1 && is_whole(namespace, names) => parts.push(format!("{n}/*")),
+                Some(n) if names.len() > 1 && is_whole(*namespace, names) => parts.push(format!("{n}/*")),
                 Some(_) => parts.push(shortened(names, if self.shown { 8 } else { 5 })),
-                None if is_whole(namespace, names) => parts.push("every address outside".to_owned()),
+                None if is_whole(None, names) => parts.push("every address outside".to_owned()),
                 None => parts.push(names.join(", ")),
             }
         }
@@ -198,15 +247,23 @@ pub fn json(out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<Ve
         Ok(())
     })?;
     write!(out, "\n],\"groups\":[")?;
-    let grouped = connections.listing.entities.iter().filter(|e| !connections.expand && e.members.len() > 1);
-    for (i, entity) in grouped.enumerate() {
+    let sources = connections.listing.sources.iter().map(|e| ("src", e));
+    let destinations = connections.listing.destinations.iter().map(|e| ("dst", e));
+    let grouped = sources.chain(destinations).filter(|(_, e)| !connections.expand && e.members.len() > 1);
+    for (i, (role, entity)) in grouped.enumerate() {
         let members = entity.members.iter().filter_map(|id| connections.listing.name_of(*id));
-        let group = serde_json::json!({"name": entity.name, "members": members.collect::<Vec<_>>()});
+        let group = serde_json::json!({"name": entity.name, "role": role, "members": members.collect::<Vec<_>>()});
         write!(out, "{}{group}", if i > 0 { ",\n" } else { "\n" })?;
     }
     let pairs: Vec<_> = unknown.iter().map(|p| serde_json::json!({"src": p.source, "dst": p.destination})).collect();
-    let foreign: Vec<ForeignJson> = connections.index.foreign_policies().map(|p| ForeignJson::from(p.as_ref())).collect();
-    writeln!(out, "\n],\"unknown\":{},\"incomplete\":{}}}", serde_json::to_string(&pairs)?, serde_json::to_string(&foreign)?)?;
+    let foreign: Vec<ForeignJson> =
+        connections.index.foreign_policies().map(|p| ForeignJson::from(p.as_ref())).collect();
+    writeln!(
+        out,
+        "\n],\"unknown\":{},\"incomplete\":{}}}",
+        serde_json::to_string(&pairs)?,
+        serde_json::to_string(&foreign)?
+    )?;
     Ok(unknown)
 }
 
@@ -232,7 +289,14 @@ pub fn csv(out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<Vec
             for dst in names(destination) {
                 for (range, family) in reach.ranges() {
                     let (from, to) = (range.from.to_string(), range.to.to_string());
-                    writer.write_record([src, dst, range.protocol.as_str(), &from, &to, family.map_or("", |f| f.as_str())])?;
+                    writer.write_record([
+                        src,
+                        dst,
+                        range.protocol.as_str(),
+                        &from,
+                        &to,
+                        family.map_or("", |f| f.as_str()),
+                    ])?;
                 }
             }
         }
@@ -259,17 +323,17 @@ pub fn cell(text: &str) -> String {
 pub fn dot(out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<Vec<UnknownPair>> {
     let quote = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
     writeln!(out, "digraph connections {{\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];")?;
-    let mut by_namespace: BTreeMap<Option<&str>, Vec<&Entity>> = BTreeMap::new();
-    for entity in &connections.listing.entities {
-        by_namespace.entry(entity.namespace.as_deref()).or_default().push(entity);
+    let mut by_namespace: BTreeMap<Option<&str>, BTreeSet<&str>> = BTreeMap::new();
+    for entity in connections.listing.sources.iter().chain(&connections.listing.destinations) {
+        by_namespace.entry(entity.namespace.as_deref()).or_default().insert(&entity.name);
     }
     for (i, (namespace, entities)) in by_namespace.iter().enumerate() {
         if let Some(namespace) = namespace {
             writeln!(out, "  subgraph cluster_{i} {{\n    label={};", quote(namespace))?;
         }
-        for entity in entities {
+        for name in entities {
             let shape = if namespace.is_none() { " [shape=ellipse]" } else { "" };
-            writeln!(out, "    {}{shape};", quote(&entity.name))?;
+            writeln!(out, "    {}{shape};", quote(name))?;
         }
         if namespace.is_some() {
             writeln!(out, "  }}")?;
@@ -279,7 +343,13 @@ pub fn dot(out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<Vec
         if source.name == destination.name {
             return Ok(());
         }
-        writeln!(out, "  {} -> {} [label={}];", quote(&source.name), quote(&destination.name), quote(&reach.to_string()))
+        writeln!(
+            out,
+            "  {} -> {} [label={}];",
+            quote(&source.name),
+            quote(&destination.name),
+            quote(&reach.to_string())
+        )
     })?;
     writeln!(out, "}}")?;
     Ok(unknown)

@@ -1,6 +1,6 @@
 //! The table of who reaches whom: rows are sources, columns destinations.
 
-use super::answer_json::SCHEMA_VERSION;
+use super::answer_json::{ForeignJson, SCHEMA_VERSION};
 use super::connections::{Connections, UnknownPair, cell};
 use netsim_shared::list::{Entity, Reach};
 use std::collections::{HashMap, HashSet};
@@ -21,6 +21,8 @@ enum Cell {
     Closed,
     /// It cannot be told.
     Unknown,
+    /// Nobody asked: neither end is in the wanted namespaces, or both are outside the cluster.
+    NotAsked,
     /// Everything that was asked about is open.
     Open,
     /// Some ports are open.
@@ -33,26 +35,39 @@ impl Cell {
             Cell::Own => "=",
             Cell::Closed => ".",
             Cell::Unknown => "?",
+            Cell::NotAsked => "",
             Cell::Open => "✓",
             Cell::Some(ports) => ports,
         }
     }
 
     /// The word for programs.
-    fn word(&self) -> &str {
+    fn word(&self) -> Option<&'static str> {
         match self {
-            Cell::Own | Cell::Open => "allowed",
-            Cell::Closed => "denied",
-            Cell::Unknown => "unknown",
-            Cell::Some(_) => "some",
+            Cell::Own | Cell::Open => Some("allowed"),
+            Cell::Closed => Some("denied"),
+            Cell::Unknown => Some("unknown"),
+            Cell::Some(_) => Some("some"),
+            Cell::NotAsked => None,
         }
     }
+}
+
+/// The table for programs.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TableJson<'t> {
+    schema_version: &'static str,
+    port: Option<String>,
+    sources: &'t [String],
+    destinations: &'t [String],
+    verdicts: Vec<Vec<Option<&'static str>>>,
+    incomplete: Vec<ForeignJson>,
 }
 
 impl Table {
     /// Fills the table in.
     pub fn of(connections: &Connections<'_>) -> (Table, Vec<UnknownPair>) {
-        let entities = &connections.listing.entities;
         let filter = connections.filter;
         // With a namespace asked for, what is elsewhere is shown only where it has to do with it.
         let mut touched: HashSet<String> = HashSet::new();
@@ -68,23 +83,28 @@ impl Table {
         let unknown = visited.unwrap_or_default();
         let doubtful: HashSet<(&str, &str)> = unknown.iter().map(UnknownPair::names).collect();
         let shown = |entity: &&Entity| filter.wants_namespace(entity) || touched.contains(&entity.name);
-        let names = |wanted: &dyn Fn(&Entity) -> bool| -> Vec<&Entity> {
-            entities.iter().filter(shown).filter(|entity| wanted(entity)).collect()
-        };
-        let rows = names(&|e| filter.wants_source(e));
-        let columns = names(&|e| filter.wants_destination(e));
+        let rows: Vec<&Entity> =
+            connections.listing.sources.iter().filter(shown).filter(|e| filter.wants_source(e)).collect();
+        let columns: Vec<&Entity> =
+            connections.listing.destinations.iter().filter(shown).filter(|e| filter.wants_destination(e)).collect();
         let everything = filter.ports().cloned().unwrap_or_else(netsim_shared::ports::PortSet::all);
         let cells = rows.iter().map(|row| {
-            columns.iter().map(|column| {
-                let own = row.name == column.name && connections.listing.is_single(row);
-                match found.get(&(row.name.clone(), column.name.clone())) {
-                    _ if own => Cell::Own,
-                    _ if doubtful.contains(&(row.name.as_str(), column.name.as_str())) => Cell::Unknown,
-                    None => Cell::Closed,
-                    Some(reach) if reach.ports == everything => Cell::Open,
-                    Some(reach) => Cell::Some(reach.to_string()),
-                }
-            }).collect()
+            columns
+                .iter()
+                .map(|column| {
+                    let own = connections.listing.is_single(row) && row.members == column.members;
+                    let inside = row.namespace.is_some() || column.namespace.is_some();
+                    let asked = inside && (filter.wants_namespace(row) || filter.wants_namespace(column));
+                    match found.get(&(row.name.clone(), column.name.clone())) {
+                        _ if !asked => Cell::NotAsked,
+                        _ if own => Cell::Own,
+                        _ if doubtful.contains(&(row.name.as_str(), column.name.as_str())) => Cell::Unknown,
+                        None => Cell::Closed,
+                        Some(reach) if reach.ports == everything => Cell::Open,
+                        Some(reach) => Cell::Some(reach.to_string()),
+                    }
+                })
+                .collect()
         });
         let cells = cells.collect();
         let name = |list: Vec<&Entity>| list.into_iter().map(|e| e.name.clone()).collect();
@@ -101,11 +121,11 @@ impl Table {
                 cells.chain([(i + 1).to_string().len()]).max().unwrap_or(1)
             })
             .collect();
-        write!(out, "{:first$}", "")?;
+        let mut header = " ".repeat(first);
         for (i, w) in widths.iter().enumerate() {
-            write!(out, "  {:^w$}", i + 1)?;
+            header.push_str(&format!("  {:^w$}", i + 1));
         }
-        writeln!(out)?;
+        writeln!(out, "{}", header.trim_end())?;
         for (name, cells) in self.rows.iter().zip(&self.cells) {
             let mut line = format!("{name:first$}");
             for (cell, w) in cells.iter().zip(&widths) {
@@ -113,7 +133,8 @@ impl Table {
             }
             writeln!(out, "{}", line.trim_end())?;
         }
-        writeln!(out, "\nfrom the row to the column: ✓ allowed, . denied, = itself, ? unknown")?;
+        let blank = if self.cells.iter().flatten().any(|c| *c == Cell::NotAsked) { ", blank not asked" } else { "" };
+        writeln!(out, "\nfrom the row to the column: ✓ allowed, . denied, = itself, ? unknown{blank}")?;
         for (i, name) in self.columns.iter().enumerate() {
             writeln!(out, "{:>4}  {name}", i + 1)?;
         }
@@ -153,15 +174,14 @@ impl Table {
 
     /// For programs: `docs/schemas/matrix.schema.json`.
     pub fn json(&self, out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<()> {
-        let rows: Vec<Vec<&str>> = self.cells.iter().map(|row| row.iter().map(Cell::word).collect()).collect();
-        let port = connections.filter.ports().map(ToString::to_string);
-        let value = serde_json::json!({
-            "schemaVersion": SCHEMA_VERSION,
-            "port": port,
-            "sources": self.rows,
-            "destinations": self.columns,
-            "verdicts": rows,
-        });
+        let value = TableJson {
+            schema_version: SCHEMA_VERSION,
+            port: connections.filter.ports().map(ToString::to_string),
+            sources: &self.rows,
+            destinations: &self.columns,
+            verdicts: self.cells.iter().map(|row| row.iter().map(Cell::word).collect()).collect(),
+            incomplete: connections.index.foreign_policies().map(|p| ForeignJson::from(p.as_ref())).collect(),
+        };
         serde_json::to_writer(&mut *out, &value)?;
         writeln!(out)
     }
