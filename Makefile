@@ -99,7 +99,8 @@ bench: ## the benches; results in target/criterion
 
 .PHONY: fuzz
 fuzz: ## the fuzz targets, FUZZ_SECONDS each (needs a nightly toolchain and cargo-fuzz)
-	@for target in $$($(CARGO) +nightly fuzz list --fuzz-dir tests/fuzz); do \
+	@targets=$$($(CARGO) +nightly fuzz list --fuzz-dir tests/fuzz); \
+	for target in $$targets; do \
 	  printf '\n==> fuzz %s\n' "$$target"; \
 	  $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz "$$target" -- -max_total_time=$(FUZZ_SECONDS); \
 	done

@@ -8,7 +8,7 @@
 
 use netsim_shared::cluster::{Change, ClusterIndex, Key};
 use netsim_shared::compile::{Address, Compiled, Endpoint, EndpointId, EndpointKey, Modes};
-use netsim_shared::evaluate::{Exemption, Outcome, Party, allowed_ports, evaluate};
+use netsim_shared::evaluate::{Addresses, Exemption, Outcome, Party, allowed_ports, evaluate};
 use netsim_shared::ingest::ingest;
 use netsim_shared::net::Family;
 use netsim_shared::object::{Life, Object, Owner, WorkloadKind};
@@ -190,7 +190,9 @@ fn allowed_ports_are_those_that_are_allowed() {
     check(800, cluster(), |cluster| {
         let world = World::new(&cluster);
         for (a, b) in world.pairs() {
-            let sets = Family::ALL.map(|family| (family, allowed_ports(&world.compiled, a.party(), b.party(), family)));
+            let sets = Family::ALL.map(|family| {
+                (family, allowed_ports(&world.compiled, a.party(), b.party(), family, Addresses::Surely))
+            });
             for (protocol, port, family) in world.questions() {
                 let one = evaluate(&world.compiled, a.party(), b.party(), protocol, port, family).map(|d| d.outcome);
                 let set = sets.iter().find(|(f, _)| *f == family).map(|(_, set)| set).expect("both families");
@@ -231,7 +233,7 @@ fn endpoints_are_what_takes_part() {
         for manifest in &cluster.manifests {
             let Object::Pod(pod) = &manifest.means else { continue };
             let makers = makers(&cluster, &pod.namespace, pod.owner.as_ref());
-            stood_for.extend(makers.last().map(|(kind, name)| (pod.namespace.clone(), *kind, name.clone())));
+            stood_for.extend(makers.into_iter().map(|(kind, name)| (pod.namespace.clone(), kind, name)));
             // D3: finished pods and those without an address are no endpoints.
             if !matches!(pod.life, Life::Manifest | Life::Live) {
                 continue;
@@ -292,10 +294,12 @@ fn check_listing(world: &World, expand: bool) -> Checked {
     let listing = Listing::new(&world.compiled, Options { expand, outside: true });
     let said = listed(&listing);
     let nothing = (Reach::default(), false);
-    let ids: Vec<EndpointId> = listing.entities.iter().flat_map(|e| e.members.iter().copied()).collect();
     let all: BTreeSet<EndpointId> = world.compiled.entries().map(|(id, _)| id).collect();
-    if ids.len() != all.len() || ids.iter().copied().collect::<BTreeSet<_>>() != all {
-        return fail(format!("the entities hold {ids:?} of {all:?}"));
+    for entities in [&listing.sources, &listing.destinations] {
+        let ids: Vec<EndpointId> = entities.iter().flat_map(|e| e.members.iter().copied()).collect();
+        if ids.len() != all.len() || ids.iter().copied().collect::<BTreeSet<_>>() != all {
+            return fail(format!("the entities hold {ids:?} of {all:?}"));
+        }
     }
     // Nodes' addresses have exemptions of their own, which are not of their block (D2).
     let of_nodes = |address: &IpAddr| world.compiled.node_at(*address).is_some();
@@ -305,14 +309,14 @@ fn check_listing(world: &World, expand: bool) -> Checked {
         let addresses = ends.into_iter().filter(|a| !of_nodes(a)).map(Side::Address).take(6);
         entity.members.iter().map(|id| world.endpoint(*id)).chain(addresses).collect()
     };
-    let entities: Vec<(String, &Entity, Vec<Side>)> = listing
-        .entities
-        .iter()
-        .map(|entity| (format!("{}{:?}", entity.name, entity.members), entity, samples(entity)))
-        .collect();
-    for (source, from, sources) in &entities {
-        for (destination, to, destinations) in &entities {
-            if from.namespace.is_none() && to.namespace.is_none() {
+    let sampled = |entities: &'_ [Entity]| -> Vec<(String, bool, Vec<Side>)> {
+        let inside = |entity: &Entity| entity.namespace.is_some();
+        entities.iter().map(|e| (format!("{}{:?}", e.name, e.members), inside(e), samples(e))).collect()
+    };
+    let (all_sources, all_destinations) = (sampled(&listing.sources), sampled(&listing.destinations));
+    for (source, from_inside, sources) in &all_sources {
+        for (destination, to_inside, destinations) in &all_destinations {
+            if !from_inside && !to_inside {
                 continue;
             }
             let (reach, unknown) = said.get(&(source.clone(), destination.clone())).unwrap_or(&nothing);
@@ -458,7 +462,10 @@ impl Changing {
         for ((source, a), (_, x)) in &both {
             for ((destination, b), (_, y)) in &both {
                 for family in Family::ALL {
-                    let sets = [allowed_ports(kept, *a, *b, family), allowed_ports(new, *x, *y, family)];
+                    let sets = [
+                        allowed_ports(kept, *a, *b, family, Addresses::Surely),
+                        allowed_ports(new, *x, *y, family, Addresses::Surely),
+                    ];
                     let what = || format!("{source} → {destination} {family}");
                     prop_assert_eq!(&sets[0], &sets[1], "{}: ports kept, new", what());
                     // The rest of an answer is looked at where it is not simply allowed.

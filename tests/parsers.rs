@@ -125,7 +125,7 @@ impl Numbers {
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        usize::try_from(high).unwrap() % limit.max(1)
+        usize::try_from(high).expect("a small number") % limit.max(1)
     }
 
     fn pick<'l, T: ?Sized>(&mut self, list: &'l [&'l T]) -> &'l T {
@@ -142,7 +142,7 @@ impl Numbers {
                 0 => _ = bytes.drain(at..end),
                 1 => bytes.truncate(at),
                 2 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
-                3 => bytes.insert(at, u8::try_from(self.below(256)).unwrap()),
+                3 => bytes.insert(at, u8::try_from(self.below(256)).expect("a byte")),
                 4 => {
                     let piece = bytes[at..end].to_vec();
                     let to = self.below(bytes.len() + 1);
@@ -172,7 +172,7 @@ impl Numbers {
 
 fn files_under(folder: &Path, out: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
-    let mut paths: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = entries.map(|e| e.expect("a readable entry").path()).collect();
     paths.sort();
     for path in paths {
         if path.is_dir() {
@@ -189,7 +189,7 @@ fn manifests() -> Vec<Vec<u8>> {
     files_under(&root.join("tests/fixtures"), &mut files);
     files_under(&root.join("examples"), &mut files);
     assert!(files.len() > 100, "only {} files were found", files.len());
-    files.iter().map(|path| fs::read(path).unwrap()).collect()
+    files.iter().map(|path| fs::read(path).expect("a readable file")).collect()
 }
 
 /// Runs a body on the corpus and on mutations of it; an input that panics is shown as it is.

@@ -19,7 +19,7 @@ error: this build of netsim-enforcer has no enforcement yet
 /// The exit code of a run that cannot do what it was started for, wrong usage included.
 const CANNOT: u8 = 2;
 
-/// Enforces Kubernetes NetworkPolicy on a node with nftables. This build enforces nothing yet.
+/// Will enforce Kubernetes NetworkPolicy on a node with nftables. This build enforces nothing yet.
 #[derive(Debug, Parser)]
 #[command(name = "netsim-enforcer", version)]
 struct Args {}

@@ -2,7 +2,7 @@
 //! that an unchanged event costs nothing further.
 
 use crate::object::{
-    ClusterNode, EndpointSlice, ForeignPolicy, Life, Namespace, Object, Pod, Service, Workload, WorkloadKind,
+    ClusterNode, EndpointSlice, ForeignPolicy, Life, Namespace, Object, Owner, Pod, Service, Workload, WorkloadKind,
 };
 use crate::policy::NetworkPolicy;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +26,9 @@ pub enum Change {
     Lookup,
 }
 
+/// Kind, namespace (if it has one) and name.
+type ForeignKey = (Box<str>, Option<Box<str>>, Box<str>);
+
 /// All objects of a cluster that decide connectivity.
 #[derive(Debug, Default, Clone)]
 pub struct ClusterIndex {
@@ -36,7 +39,7 @@ pub struct ClusterIndex {
     slices: BTreeMap<Key, Arc<EndpointSlice>>,
     nodes: BTreeMap<Box<str>, Arc<ClusterNode>>,
     policies: BTreeMap<Key, Arc<NetworkPolicy>>,
-    foreign: BTreeMap<(Box<str>, Option<Box<str>>, Box<str>), Arc<ForeignPolicy>>,
+    foreign: BTreeMap<ForeignKey, Arc<ForeignPolicy>>,
 }
 
 /// Puts a value in; `true` when the map did not hold an equal one.
@@ -188,24 +191,45 @@ impl ClusterIndex {
     /// a Deployment is then known by the name it gives to its ReplicaSets, which ends with the
     /// `pod-template-hash` of their pods.
     pub fn top_owner(&self, pod: &Pod) -> Option<(WorkloadKind, Box<str>)> {
-        let namespace = &pod.namespace;
-        let mut owner = pod.owner.clone()?;
+        self.owners(pod).pop()
+    }
+
+    /// All workloads that a pod belongs to, the nearest first.
+    fn owners(&self, pod: &Pod) -> Vec<(WorkloadKind, Box<str>)> {
+        let (namespace, Some(owner)) = (&pod.namespace, &pod.owner) else { return Vec::new() };
         if WorkloadKind::parse(&owner.kind) == Some(WorkloadKind::ReplicaSet)
             && self.workload(WorkloadKind::ReplicaSet, namespace, &owner.name).is_none()
             && let Some(hash) = pod.spec.labels.get("pod-template-hash")
             && let Some(deployment) = owner.name.strip_suffix(hash).and_then(|name| name.strip_suffix('-'))
         {
-            return Some((WorkloadKind::Deployment, deployment.into()));
+            return vec![(WorkloadKind::Deployment, deployment.into())];
         }
-        // Chains have two links (Deployment, CronJob); a few more do no harm, a cycle must end.
-        for _ in 0..4 {
-            let kind = WorkloadKind::parse(&owner.kind)?;
-            match self.workload(kind, namespace, &owner.name).and_then(|w| w.owner.clone()) {
-                Some(above) if WorkloadKind::parse(&above.kind).is_some() => owner = above,
-                _ => return Some((kind, owner.name)),
+        self.chain(namespace, owner)
+    }
+
+    /// The workloads from an owner upwards.
+    fn chain(&self, namespace: &str, owner: &Owner) -> Vec<(WorkloadKind, Box<str>)> {
+        let mut chain = Vec::new();
+        let mut next = Some(owner);
+        while let Some((owner, kind)) = next.and_then(|owner| Some((owner, WorkloadKind::parse(&owner.kind)?))) {
+            // Owners that go round in a circle must end too.
+            if chain.iter().any(|(k, name)| *k == kind && *name == owner.name) {
+                break;
             }
+            chain.push((kind, owner.name.clone()));
+            next = self.workload(kind, namespace, &owner.name).and_then(|workload| workload.owner.as_ref());
         }
-        None
+        chain
+    }
+
+    /// Whether the input holds a workload, or one that it makes, so that its pods decide what stands
+    /// for itself.
+    pub fn has_workload_of(&self, namespace: &str, (kind, name): &(WorkloadKind, Box<str>)) -> bool {
+        let is_below = |w: &Workload| {
+            let above = w.owner.as_ref().map(|owner| self.chain(namespace, owner)).unwrap_or_default();
+            &*w.namespace == namespace && above.iter().any(|(k, n)| k == kind && n == name)
+        };
+        self.workload(*kind, namespace, name).is_some() || self.workloads.values().any(|w| is_below(w))
     }
 
     /// The workloads whose template stands for pods (D4): those that no pod of the input belongs to
@@ -213,9 +237,7 @@ impl ClusterIndex {
     pub fn standing_workloads(&self) -> Vec<&Arc<Workload>> {
         let mut with_pods: BTreeSet<(WorkloadKind, &str, Box<str>)> = BTreeSet::new();
         for pod in self.pods.values() {
-            if let Some((kind, name)) = self.top_owner(pod) {
-                with_pods.insert((kind, &pod.namespace, name));
-            }
+            with_pods.extend(self.owners(pod).into_iter().map(|(kind, name)| (kind, pod.namespace.as_ref(), name)));
         }
         let made_by_another = |w: &Workload| {
             let kind = w.owner.as_ref().and_then(|o| WorkloadKind::parse(&o.kind).map(|kind| (kind, &o.name)));

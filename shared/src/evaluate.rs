@@ -42,12 +42,14 @@ pub enum Exemption {
 /// Something that has to be said with an answer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Note {
-    /// The answer would be another if a block held the address of a pod that has none yet (B8).
-    AssumedOutsideBlock {
+    /// The answer would be another if a block held an address that is not known (B8).
+    AddressNotKnown {
         /// Who has no address.
         who: String,
-        /// The rules whose blocks could decide.
-        rules: Vec<String>,
+        /// The rule whose block could decide.
+        rule: String,
+        /// Whether it is on a node's network: then nothing is assumed.
+        host: bool,
     },
     /// Whether these are a pod and its own node is not known (D2).
     NodeNotKnown {
@@ -276,16 +278,15 @@ pub fn evaluate(
         return Some(decision);
     }
     if !allowed {
-        let unaddressed = |party: &Known<'_>| {
-            party.entry.is_some_and(|entry| *entry.endpoint.addresses.get(family) == Address::Unknown)
-        };
         // Blocks only ever add to what is allowed, so only a denial can rest on an assumption.
-        for (party, host) in [(&a, !a.is_pod()), (&b, !b.is_pod())].into_iter().filter(|(p, _)| unaddressed(p)) {
-            let (egress, ingress) = judge(Addresses::Maybe);
-            if egress.allows() && ingress.allows() {
-                let rules =
-                    [egress.allowed_by, ingress.allowed_by].into_iter().flatten().map(|rule| rule.name()).collect();
-                decision.notes.push(Note::AssumedOutsideBlock { who: party.name(), rules });
+        let (egress, ingress) = judge(Addresses::Maybe);
+        if egress.allows() && ingress.allows() {
+            // A side that changed its mind did so for the address of its peer.
+            let sides = [(&decision.egress, egress, &b), (&decision.ingress, ingress, &a)];
+            for (_, after, peer) in sides.into_iter().filter(|(before, _, _)| !before.allows()) {
+                let rule = after.allowed_by.map(|rule| rule.name()).unwrap_or_default();
+                let host = !peer.is_pod();
+                decision.notes.push(Note::AddressNotKnown { who: peer.name(), rule, host });
                 if host || compiled.modes().strict {
                     decision.outcome = Outcome::Unknown;
                 }
@@ -314,7 +315,7 @@ fn judge_side(
     let matches =
         |rule: &CompiledRule| side.rule_has_port(rule, names, protocol, port) && side.rule_has_peer(rule, &peer);
     let slots = || side.policies_of(group);
-    let allowed = flatten(&true, &false, &tiers(slots(), |rule| matches(rule)));
+    let allowed = flatten(&true, &false, &tiers(slots(), matches));
     let by = |slot: &PolicySlot| slot.rules.iter().position(matches).map(|rule| (slot.policy.clone(), rule));
     let allowed_by = slots().find_map(by).filter(|_| allowed);
     Judgement {
@@ -359,7 +360,14 @@ fn note_namespaces(compiled: &Compiled, judgement: &Judgement, peer: &Known<'_>,
 }
 
 /// Every port on which one party reaches another in one family, exemptions included.
-pub fn allowed_ports(compiled: &Compiled, source: Party, destination: Party, family: Family) -> PortSet {
+/// Where an address is not known, `addresses` says which blocks are taken to hold it (B8).
+pub fn allowed_ports(
+    compiled: &Compiled,
+    source: Party,
+    destination: Party,
+    family: Family,
+    addresses: Addresses,
+) -> PortSet {
     let (Some(a), Some(b)) = (Known::new(compiled, source), Known::new(compiled, destination)) else {
         return PortSet::EMPTY;
     };
@@ -372,7 +380,7 @@ pub fn allowed_ports(compiled: &Compiled, source: Party, destination: Party, fam
     }
     let ports = |side: &Side, subject: &Known<'_>, peer: &Known<'_>| {
         let group = subject.group(side.direction);
-        let peer = peer.as_peer(side, family, Addresses::Surely);
+        let peer = peer.as_peer(side, family, addresses);
         let names = side.names_between(group, &peer);
         let region = |rule: &CompiledRule| {
             if side.rule_has_peer(rule, &peer) { side.rule_ports(rule, names) } else { PortSet::EMPTY }

@@ -8,7 +8,7 @@
 //!
 //! Everything here is values in, values out: no file system, no clock, no environment, no async.
 //! What a verdict means is written in `docs/semantics.md`; comments name its clauses as `(A3)`.
-//! [`reference`] is a second, naive evaluator written straight from that document; the tests
+//! [`mod@reference`] is a second, naive evaluator written straight from that document; the tests
 //! demand that it and the compiled form agree.
 
 pub mod cluster;

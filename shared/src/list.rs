@@ -5,7 +5,7 @@
 //! tells apart. Exemptions of single pairs (A6, D2) are put in here.
 
 use crate::compile::{Address, Compiled, EndpointId, Entry};
-use crate::evaluate::{Addresses, Party, node_unclear};
+use crate::evaluate::{Addresses, Party, own_node};
 use crate::net::{AddressRange, Family, PerFamily, to_blocks};
 use crate::ports::{PortRange, PortSet};
 use crate::query::resolve::blocks_name;
@@ -285,6 +285,10 @@ impl<'c> Listing<'c> {
             }
         }
         let id = reaches.of_families(sure);
+        if Family::ALL.iter().all(|family| sure.get(*family).is_none()) {
+            // They have no address of the same family.
+            return (id, false);
+        }
         if source.host_network != destination.host_network {
             match self.own_node(source, destination) {
                 Some(true) => return (reaches.everything(), false),
@@ -301,11 +305,7 @@ impl<'c> Listing<'c> {
         let mut all = !source.members.is_empty() && !destination.members.is_empty();
         for from in &source.members {
             for to in &destination.members {
-                if node_unclear(self.compiled, Party::Endpoint(*from), Party::Endpoint(*to)) {
-                    return None;
-                }
-                let node = |id: &EndpointId| self.compiled.entry(*id).and_then(|e| e.endpoint.node.clone());
-                all &= node(from) == node(to);
+                all &= own_node(self.compiled, Party::Endpoint(*from), Party::Endpoint(*to))?;
             }
         }
         Some(all)

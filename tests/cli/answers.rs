@@ -28,8 +28,7 @@ fn exit_codes_of_verdicts() {
         (FOREIGN, "y/a x/a:81", "denied, incomplete", 3, 3, 3),
         (FOREIGN, "y/a z/a:80", "denied", 1, 1, 0),
     ] {
-        for (expect, code) in
-            [("", plain), (" --expect allowed", expect_allowed), (" --expect denied", expect_denied)]
+        for (expect, code) in [("", plain), (" --expect allowed", expect_allowed), (" --expect denied", expect_denied)]
         {
             let answer = netsim(&format!("can-reach {input} {question}{expect}")).exits(code);
             assert!(answer.out.starts_with(&format!("{verdict}  ")), "{answer}");

@@ -21,7 +21,10 @@ fn input_that_cannot_be_read() {
         assert_answer!(format!("input-{name}"), netsim(arguments).exits(2));
     }
     assert_answer!("input-empty-stdin", netsim_reading("list", " \n").exits(2));
-    assert_answer!("input-bad-stdin", netsim_reading("list -f -", &text_of("tests/cli/inputs/wrong-two.yaml")).exits(2));
+    assert_answer!(
+        "input-bad-stdin",
+        netsim_reading("list -f -", &text_of("tests/cli/inputs/wrong-two.yaml")).exits(2)
+    );
 }
 
 #[test]

@@ -64,7 +64,8 @@ fn pods_that_no_rule_tells_apart_stand_together() {
 fn the_expanded_json_names_every_open_pair() {
     let list = netsim(&format!("list {REPLICAS} --expand --no-outside -o json")).exits(0).json();
     assert_eq!(list["schemaVersion"], "1");
-    let one = json!({"src": "x/client", "dst": "x/web-7d9c-aaaaa", "ports": [{"protocol": "TCP", "from": 8080, "to": 8080}]});
+    let one =
+        json!({"src": "x/client", "dst": "x/web-7d9c-aaaaa", "ports": [{"protocol": "TCP", "from": 8080, "to": 8080}]});
     let connections = list["connections"].as_array().unwrap();
     assert!(connections.contains(&one), "{list:#}");
     let pods = ["x/client", "x/web-7d9c-aaaaa", "x/web-7d9c-bbbbb"];
@@ -73,7 +74,8 @@ fn the_expanded_json_names_every_open_pair() {
             let found = connections.iter().filter(|c| c["src"] == source && c["dst"] == destination);
             let open: Vec<_> = found.flat_map(|c| c["ports"].as_array().unwrap().clone()).collect();
             let on = |port: u64| {
-                open.iter().any(|r| r["protocol"] == "TCP" && (r["from"].as_u64()..=r["to"].as_u64()).contains(&Some(port)))
+                open.iter()
+                    .any(|r| r["protocol"] == "TCP" && (r["from"].as_u64()..=r["to"].as_u64()).contains(&Some(port)))
             };
             for port in [80, 8080] {
                 let asked = netsim(&format!("can-reach {REPLICAS} {source} {destination}:{port}"));
@@ -121,7 +123,9 @@ fn matrix_filters() {
 fn a_filter_changes_no_verdict_of_the_matrix() {
     let table = |options: &str| {
         let json = netsim(&format!("matrix {SHOP} {options} -o json")).exits(0).json();
-        let names = |key: &str| json[key].as_array().unwrap().iter().map(|n| n.as_str().unwrap().to_owned()).collect::<Vec<_>>();
+        let names = |key: &str| {
+            json[key].as_array().unwrap().iter().map(|n| n.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
         let (sources, destinations) = (names("sources"), names("destinations"));
         let mut cells = std::collections::BTreeMap::new();
         for (source, row) in sources.iter().zip(json["verdicts"].as_array().unwrap()) {

@@ -64,7 +64,8 @@ fn the_correction_of_the_mistake_corrects_it() {
     let readme = text_of("examples/shop/README.md");
     let peer = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let analytics = text_of("examples/shop/analytics.yaml");
-    let (start, rest) = analytics.split_once("  name: collector\n  namespace: analytics\nspec:\n  podSelector:").unwrap();
+    let (start, rest) =
+        analytics.split_once("  name: collector\n  namespace: analytics\nspec:\n  podSelector:").unwrap();
     let (rule, end) = rest.split_once("      ports:\n").unwrap();
     let head = "  name: collector\n  namespace: analytics\nspec:\n  podSelector:";
     let corrected = format!("{start}{head}{rule}{peer}      ports:\n{end}");

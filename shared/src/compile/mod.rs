@@ -22,6 +22,7 @@ pub use endpoint::{Address, Endpoint, EndpointKey};
 use interner::Interner;
 use ipnet::IpNet;
 use matcher::{LabelsId, Matcher};
+use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use side::{GroupId, NamespaceId, PeerId, Scope, Shape, Side};
 use std::collections::BTreeMap;
@@ -179,12 +180,15 @@ impl Compiled {
             compiled.namespace_id(index, name);
         }
         compiled.rebuild_blocks(index);
-        for pod in index.pods() {
-            compiled.set_pod(index, pod);
+        // What pods are is found in parallel; their numbers are given one after another.
+        let pods: Vec<&Arc<Pod>> = index.pods().collect();
+        let endpoints: Vec<_> = pods.par_iter().map(|pod| compiled.endpoint_of(index, pod)).collect();
+        for (pod, endpoint) in pods.into_iter().zip(endpoints) {
+            compiled.put_pod(index, pod, endpoint);
         }
         for workload in index.standing_workloads() {
             let endpoint = Endpoint::of_workload(workload, &compiled.families, modes.host_network_pods);
-            compiled.insert(index, endpoint);
+            compiled.insert(index, Arc::new(endpoint));
         }
         for node in index.nodes() {
             for address in &node.addresses {
@@ -240,15 +244,13 @@ impl Compiled {
                     Some(entry) => entry.endpoint.workload.clone(),
                     None => self.absent.get(key).cloned(),
                 };
-                let standing = |w: &Option<(_, Box<str>)>| {
-                    w.as_ref().is_some_and(|(kind, name)| index.workload(*kind, &key.0, name).is_some())
-                };
+                let standing = |w: &Option<_>| w.as_ref().is_some_and(|w| index.has_workload_of(&key.0, w));
                 if workload != workload_before && (standing(&workload) || standing(&workload_before)) {
                     *self = Compiled::new(index, &self.modes);
                     return;
                 }
                 match pod {
-                    Some(pod) => self.set_pod(index, pod),
+                    Some(pod) => self.put_pod(index, pod, self.endpoint_of(index, pod)),
                     None => self.remove_pod(key),
                 }
                 self.follow_families(index);
@@ -298,8 +300,12 @@ impl Compiled {
         self.egress.blocks.rebuild(&ranges);
     }
 
-    fn set_pod(&mut self, index: &ClusterIndex, pod: &Arc<Pod>) {
-        match Endpoint::of_pod(pod, index, &self.families, self.modes.host_network_pods) {
+    fn endpoint_of(&self, index: &ClusterIndex, pod: &Pod) -> Option<Arc<Endpoint>> {
+        Endpoint::of_pod(pod, index, &self.families, self.modes.host_network_pods).map(Arc::new)
+    }
+
+    fn put_pod(&mut self, index: &ClusterIndex, pod: &Pod, endpoint: Option<Arc<Endpoint>>) {
+        match endpoint {
             Some(endpoint) => self.insert(index, endpoint),
             None => {
                 let key = (pod.namespace.clone(), pod.name.clone());
@@ -316,11 +322,11 @@ impl Compiled {
         self.remove(&EndpointKey::pod(key));
     }
 
-    fn insert(&mut self, index: &ClusterIndex, endpoint: Endpoint) {
+    fn insert(&mut self, index: &ClusterIndex, endpoint: Arc<Endpoint>) {
         self.remove(&endpoint.key);
         let namespace = self.namespace_id(index, &endpoint.key.namespace);
         let labels = self.pod_matcher.labels(&endpoint.labels);
-        let entry = self.classify(Arc::new(endpoint), namespace, labels);
+        let entry = self.classify(endpoint, namespace, labels);
         let id = self.free.pop().unwrap_or_else(|| {
             self.endpoints.push(None);
             u32::try_from(self.endpoints.len() - 1).unwrap_or(u32::MAX)

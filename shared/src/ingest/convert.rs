@@ -104,12 +104,23 @@ pub fn read<'de, D: Deserializer<'de>>(
 
 /// The name of an object; an error where it has none.
 fn name_of(metadata: Option<&raw::Metadata>, context: &Context<'_>, problems: &mut Problems) -> Option<Box<str>> {
-    let found = metadata.and_then(|m| m.name.as_deref().filter(|n| !n.is_empty()).or(m.generate_name.as_deref()));
+    let given = metadata.and_then(|m| m.name.as_deref()).filter(|n| !n.is_empty()).map(Into::into);
+    let found = given.or_else(|| generated_name(metadata?.generate_name.as_deref()?, &context.origin));
     if found.is_none() {
         let path = Path::default().key("metadata").key("name");
         problems.error(&path, format!("this {} has no `metadata.name`", context.kind), "give it a name");
     }
-    found.map(Into::into)
+    found
+}
+
+/// The API server adds a suffix of its own to `generateName`. Here it is one that stays the same
+/// from run to run and that no two places share, so that objects of one prefix stay apart.
+fn generated_name(prefix: &str, origin: &Origin) -> Option<Box<str>> {
+    use std::hash::{Hash, Hasher};
+    let mut hasher = rustc_hash::FxHasher::default();
+    (&origin.source, origin.text_at, origin.line, &origin.within).hash(&mut hasher);
+    let suffix = hasher.finish() % 0x10_0000;
+    (!prefix.is_empty()).then(|| format!("{prefix}{suffix:05x}").into())
 }
 
 /// Namespace and name of an object; an error where it has no name.
@@ -138,14 +149,19 @@ fn owner(references: Option<Vec<raw::OwnerReference>>) -> Option<Owner> {
     Some(Owner { kind: controller.kind?.into(), name: controller.name?.into() })
 }
 
-fn addresses(path: &Path, texts: impl IntoIterator<Item = String>, problems: &mut Problems) -> Vec<IpAddr> {
+/// `path` is only built when something is wrong, which is seldom.
+fn addresses(
+    path: impl Fn() -> Path,
+    texts: impl IntoIterator<Item = String>,
+    problems: &mut Problems,
+) -> Vec<IpAddr> {
     let mut out: Vec<IpAddr> = Vec::new();
     for text in texts.into_iter().filter(|text| !text.is_empty() && text != "None") {
         match text.parse() {
             Ok(address) if !out.contains(&address) => out.push(address),
             Ok(_) => {}
             Err(_) => {
-                problems.error(path, format!("`{text}` is not an IP address"), "write it as 10.0.0.1 or 2001:db8::1")
+                problems.error(&path(), format!("`{text}` is not an IP address"), "write it as 10.0.0.1 or 2001:db8::1")
             }
         }
     }
@@ -178,7 +194,7 @@ fn port_number(number: i64, path: &Path, problems: &mut Problems) -> Option<u16>
 }
 
 fn container_ports(
-    path: &Path,
+    path: impl Fn() -> Path,
     containers: Vec<raw::Container>,
     problems: &mut Problems,
     out: &mut Vec<ContainerPort>,
@@ -186,7 +202,7 @@ fn container_ports(
     for (i, container) in containers.into_iter().enumerate() {
         for (j, port) in container.ports.unwrap_or_default().into_iter().enumerate() {
             // Most ports have nothing wrong: the path is only built when something is.
-            let path = || path.index(i).key("ports").index(j);
+            let path = || path().index(i).key("ports").index(j);
             let Some(number) = port.container_port else {
                 problems.error(&path(), "a container port without `containerPort`", "give the number it listens on");
                 continue;
@@ -207,10 +223,10 @@ fn container_ports(
     }
 }
 
-fn pod_spec(path: &Path, map: raw::StringMap, spec: Option<raw::PodSpec>, problems: &mut Problems) -> PodSpec {
+fn pod_spec(path: impl Fn() -> Path, map: raw::StringMap, spec: Option<raw::PodSpec>, problems: &mut Problems) -> PodSpec {
     let spec = spec.unwrap_or_default();
     let mut ports = Vec::new();
-    container_ports(&path.key("containers"), spec.containers.unwrap_or_default(), problems, &mut ports);
+    container_ports(|| path().key("containers"), spec.containers.unwrap_or_default(), problems, &mut ports);
     // Native sidecars run beside the containers; other init containers are gone before them (C3).
     let mut inits = spec.init_containers.unwrap_or_default();
     for init in &mut inits {
@@ -218,7 +234,7 @@ fn pod_spec(path: &Path, map: raw::StringMap, spec: Option<raw::PodSpec>, proble
             init.ports = None;
         }
     }
-    container_ports(&path.key("initContainers"), inits, problems, &mut ports);
+    container_ports(|| path().key("initContainers"), inits, problems, &mut ports);
     PodSpec {
         labels: labels(map),
         ports,
@@ -230,11 +246,11 @@ fn pod_spec(path: &Path, map: raw::StringMap, spec: Option<raw::PodSpec>, proble
 fn pod(raw: raw::Pod, context: Context<'_>, problems: &mut Problems) -> Option<Pod> {
     let (namespace, name) = key_of(raw.metadata.as_ref(), &context, problems)?;
     let metadata = raw.metadata.unwrap_or_default();
-    let spec = pod_spec(&Path::spec(), metadata.labels, raw.spec, problems);
+    let spec = pod_spec(Path::spec, metadata.labels, raw.spec, problems);
     let status = raw.status.unwrap_or_default();
-    let status_path = Path::default().key("status");
-    let host_addresses = addresses(&status_path.key("hostIP"), holders(status.host_ip, status.host_ips), problems);
-    let mut own = addresses(&status_path.key("podIP"), holders(status.pod_ip, status.pod_ips), problems);
+    let path = |key| move || Path::default().key("status").key(key);
+    let host_addresses = addresses(path("hostIP"), holders(status.host_ip, status.host_ips), problems);
+    let mut own = addresses(path("podIP"), holders(status.pod_ip, status.pod_ips), problems);
     if spec.host_network && own.is_empty() {
         own = host_addresses.clone();
     }

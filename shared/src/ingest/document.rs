@@ -1,11 +1,14 @@
 //! Splits a source into documents and JSON lists into items, without reading what is in them.
 
+use rayon::prelude::*;
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 /// A piece of a source that holds one document or one item of a JSON list.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Document<'t> {
     /// Its text.
     pub text: &'t str,
@@ -13,61 +16,66 @@ pub struct Document<'t> {
     pub at: (u32, u32),
     /// The line of the first thing in it that is neither blank nor a comment.
     pub first_line: u32,
+    kept: OnceLock<Arc<str>>,
 }
 
-/// Splits at lines that are `---`; concatenated JSON values and JSON lines are split too.
+impl<'t> Document<'t> {
+    fn new(text: &'t str, at: (u32, u32), first_line: u32) -> Self {
+        Document { text, at, first_line, kept: OnceLock::new() }
+    }
+
+    /// Its text for objects to keep: one copy for all that are in it.
+    pub fn kept_text(&self) -> Arc<str> {
+        self.kept.get_or_init(|| self.text.into()).clone()
+    }
+}
+
+/// Splits at lines that are `---`; concatenated JSON values are split too.
 ///
 /// A line that starts with `---` ends a document wherever it stands, block scalars included, so
 /// that no YAML has to be understood for this.
 pub fn documents(text: &str) -> Vec<Document<'_>> {
+    pieces(text).into_par_iter().flat_map_iter(|(piece, line)| values(piece, line)).collect()
+}
+
+/// What lies between the markers, and the line that each begins on.
+fn pieces(text: &str) -> Vec<(&str, u32)> {
     let mut out = Vec::new();
-    let (mut start, mut start_line, mut line) = (0_usize, 1_u32, 1_u32);
-    let mut at = 0_usize;
-    let bytes = text.as_bytes();
-    while at < bytes.len() {
-        let rest = bytes.get(at..).unwrap_or_default();
-        if rest.starts_with(b"---") && rest.get(3).is_none_or(|b| b.is_ascii_whitespace()) {
-            push_document(&mut out, text.get(start..at).unwrap_or_default(), start_line);
+    let mut push = |from: usize, to: usize, line: usize| {
+        out.push((text.get(from..to).unwrap_or_default(), u32::try_from(line).unwrap_or(u32::MAX)));
+    };
+    // Large files are one document more often than not, which is quickly seen.
+    let marked = text.contains("\n---") || text.contains("\n...");
+    let searched = if marked { text } else { text.lines().next().unwrap_or_default() };
+    let (mut start, mut start_line, mut at) = (0, 1, 0);
+    for (line, row) in (1..).zip(searched.split_inclusive('\n')) {
+        let after = row.strip_prefix("---").or_else(|| row.strip_prefix("..."));
+        if after.is_some_and(|rest| rest.is_empty() || rest.starts_with(|c: char| c.is_ascii_whitespace())) {
+            push(start, at, start_line);
             // What follows the marker on its line belongs to the document.
             (start, start_line) = (at + 3, line);
-        } else if rest.starts_with(b"...") && rest.get(3).is_none_or(|b| b.is_ascii_whitespace()) {
-            push_document(&mut out, text.get(start..at).unwrap_or_default(), start_line);
-            (start, start_line) = (at + 3, line);
         }
-        match rest.iter().position(|b| *b == b'\n') {
-            Some(end) => {
-                at += end + 1;
-                line = line.saturating_add(1);
-            }
-            None => break,
-        }
+        at += row.len();
     }
-    push_document(&mut out, text.get(start..).unwrap_or_default(), start_line);
+    push(start, text.len(), start_line);
     out
 }
 
-fn push_document<'t>(out: &mut Vec<Document<'t>>, text: &'t str, line: u32) {
-    let mut first_line = line;
-    let mut content = None;
-    for (i, row) in text.lines().enumerate() {
-        let row = row.trim_start();
-        if !row.is_empty() && !row.starts_with('#') {
-            first_line = line.saturating_add(u32::try_from(i).unwrap_or(u32::MAX));
-            content = Some(row);
-            break;
-        }
-    }
-    let Some(row) = content else { return };
+/// The documents of a piece: none where it is blank, several where it is several JSON values.
+fn values(text: &str, line: u32) -> Vec<Document<'_>> {
+    let mut rows = (line..).zip(text.lines().map(str::trim_start));
+    let Some((first_line, row)) = rows.find(|(_, row)| !row.is_empty() && !row.starts_with('#')) else {
+        return Vec::new();
+    };
     if row.starts_with('{') && text.trim_start().starts_with('{') {
         let values = json_values(text);
         if values.len() > 1 {
             let mut counter = LineCounter::new(text, (line, 1));
-            out.extend(values.into_iter().map(|value| counter.document(value)));
-            return;
+            return values.into_iter().map(|value| counter.document(value)).collect();
         }
     }
     // A directive has no place in a Kubernetes manifest, and a marker's own line may hold a comment.
-    out.push(Document { text, at: (line, 1), first_line });
+    vec![Document::new(text, (line, 1), first_line)]
 }
 
 /// The values of a text of several JSON values; empty when it is not such a text.
@@ -100,6 +108,15 @@ pub struct JsonHead {
 
 /// Reads the head of a JSON object and stops as soon as it is known.
 pub fn peek_json(text: &str) -> JsonHead {
+    #[derive(Deserialize)]
+    #[serde(field_identifier, rename_all = "camelCase")]
+    enum Field {
+        ApiVersion,
+        Kind,
+        Items,
+        #[serde(other)]
+        Other,
+    }
     struct Peek<'o>(&'o mut JsonHead);
     impl<'de> DeserializeSeed<'de> for Peek<'_> {
         type Value = ();
@@ -113,14 +130,12 @@ pub fn peek_json(text: &str) -> JsonHead {
             f.write_str("an object")
         }
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-            while let Some(key) = map.next_key::<String>()? {
-                match key.as_str() {
-                    "apiVersion" => self.0.api_version = map.next_value()?,
-                    "kind" => self.0.kind = map.next_value()?,
-                    "items" => self.0.list = true,
-                    _ => {
-                        map.next_value::<IgnoredAny>()?;
-                    }
+            while let Some(key) = map.next_key::<Field>()? {
+                match key {
+                    Field::ApiVersion => self.0.api_version = map.next_value()?,
+                    Field::Kind => self.0.kind = map.next_value()?,
+                    Field::Items => self.0.list = true,
+                    Field::Other => _ = map.next_value::<IgnoredAny>()?,
                 }
                 self.0.list |= self.0.kind.as_deref().is_some_and(|kind| kind.ends_with("List"));
                 if self.0.list || (self.0.api_version.is_some() && self.0.kind.is_some()) {
@@ -144,7 +159,7 @@ pub struct JsonList<'t> {
     pub items: Vec<Document<'t>>,
 }
 
-#[derive(serde::Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawList<'t> {
     api_version: Option<String>,
@@ -162,21 +177,65 @@ pub fn json_list<'t>(document: &Document<'t>) -> Option<JsonList<'t>> {
     Some(JsonList { api_version: raw.api_version, kind: raw.kind, items })
 }
 
-/// Finds the places of pieces of a text that come in its order.
-struct LineCounter<'t> {
+/// Splits a JSON list as `kubectl get -o json` prints it, by its lines alone: every item begins and
+/// ends on a line of its own, with the same indent. `None` when it does not look so.
+///
+/// This is a guess, which is right if every item turns out to be a JSON object: what stands around
+/// the items has been read here, and between them there are just commas.
+pub fn printed_list<'t>(document: &Document<'t>) -> Option<JsonList<'t>> {
+    const BEGIN: &str = "\"items\": [\n";
+    let at = document.text.find(BEGIN)? + BEGIN.len();
+    let (head, body) = document.text.split_at_checked(at)?;
+    let indent = body.find('{')?;
+    let mut items = Vec::new();
+    let (mut from, mut start, mut more) = (at, None, true);
+    let first_line = document.at.0 as usize + head.matches('\n').count();
+    for (line, row) in (first_line..).zip(body.split_inclusive('\n')) {
+        let to = from + row.len();
+        let edge = row.get(..indent).zip(row.get(indent..)).filter(|(blank, _)| blank.bytes().all(|b| b == b' '));
+        match (edge, start) {
+            (Some((_, "{\n")), None) if more => start = Some((from + indent, u32::try_from(line).ok()?)),
+            (Some((_, end @ ("}\n" | "},\n"))), Some((begin, line))) => {
+                more = end == "},\n";
+                let text = document.text.get(begin..=from + indent)?;
+                items.push(Document::new(text, (line, u32::try_from(indent + 1).ok()?), line));
+                start = None;
+            }
+            (_, Some(_)) => {}
+            (_, None) => break,
+        }
+        from = to;
+    }
+    let around = [head, document.text.get(from..)?].concat();
+    let raw: RawList<'_> = serde_json::from_str(&around).ok()?;
+    let whole = !more && start.is_none() && raw.items.is_some_and(|items| items.is_empty());
+    (whole && raw.kind.as_deref()?.ends_with("List")).then_some(JsonList {
+        api_version: raw.api_version,
+        kind: raw.kind,
+        items,
+    })
+}
+
+/// Finds the places of pieces of a text; quick when they are asked for in its order.
+pub struct LineCounter<'t> {
     text: &'t str,
+    begin: (u32, u32),
     offset: usize,
     line: u32,
     column: u32,
 }
 
 impl<'t> LineCounter<'t> {
-    fn new(text: &'t str, at: (u32, u32)) -> Self {
-        LineCounter { text, offset: 0, line: at.0, column: at.1 }
+    /// Counts from where the text begins.
+    pub fn new(text: &'t str, at: (u32, u32)) -> Self {
+        LineCounter { text, begin: at, offset: 0, line: at.0, column: at.1 }
     }
 
-    fn document(&mut self, piece: &'t str) -> Document<'t> {
-        let offset = (piece.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
+    /// Line and column of a byte.
+    pub fn place(&mut self, offset: usize) -> (u32, u32) {
+        if offset < self.offset {
+            *self = LineCounter::new(self.text, self.begin);
+        }
         let between = self.text.get(self.offset..offset).unwrap_or_default();
         let newlines = between.bytes().filter(|b| *b == b'\n').count();
         self.line = self.line.saturating_add(u32::try_from(newlines).unwrap_or(u32::MAX));
@@ -184,7 +243,13 @@ impl<'t> LineCounter<'t> {
         let columns = u32::try_from(columns).unwrap_or(u32::MAX);
         self.column = if newlines > 0 { columns.saturating_add(1) } else { self.column.saturating_add(columns) };
         self.offset = offset;
-        Document { text: piece, at: (self.line, self.column), first_line: self.line }
+        (self.line, self.column)
+    }
+
+    fn document(&mut self, piece: &'t str) -> Document<'t> {
+        let offset = (piece.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
+        let at = self.place(offset);
+        Document::new(piece, at, at.0)
     }
 }
 
@@ -205,6 +270,32 @@ mod tests {
         assert_eq!(shape("{\"a\":1}\n{\"b\":2}\n"), [("{\"a\":1}".into(), 1), ("{\"b\":2}".into(), 2)]);
         assert_eq!(shape("{\n}\n{\n}"), [("{\n}".into(), 1), ("{\n}".into(), 3)]);
         assert_eq!(shape("{a: 1,\n b: 2}"), [("{a: 1,\n b: 2}".into(), 1)]);
+    }
+
+    #[test]
+    fn printed_lists_are_split_by_lines() {
+        let read = |text: &str| {
+            let whole = Document::new(text, (1, 1), 1);
+            let (slow, fast) = (json_list(&whole), printed_list(&whole));
+            if let (Some(slow), Some(fast)) = (&slow, &fast) {
+                let shape = |list: &JsonList<'_>| -> Vec<_> {
+                    list.items.iter().map(|d| (d.text.to_owned(), d.at, d.first_line)).collect()
+                };
+                assert_eq!(shape(slow), shape(fast));
+                assert_eq!((&slow.api_version, &slow.kind), (&fast.api_version, &fast.kind));
+            }
+            fast.map(|list| list.items.len())
+        };
+        let list = |items: &str| {
+            format!("{{\n  \"apiVersion\": \"v1\",\n  \"items\": [\n{items}  ],\n  \"kind\": \"List\"\n}}\n")
+        };
+        assert_eq!(read(&list("    {\n      \"a\": {\n      }\n    },\n    {\n      \"b\": 1\n    }\n")), Some(2));
+        // A comma too many, an end too few, items of other lists, a tail that is not JSON.
+        assert_eq!(read(&list("    {\n    },\n")), None);
+        assert_eq!(read(&list("    {\n")), None);
+        assert_eq!(read(&list("    {\n    }\n    {\n    }\n")), None);
+        assert_eq!(read(&list("    {\n    }\n").replace("\"kind\"", "kind")), None);
+        assert_eq!(read("{\n  \"kind\": \"List\",\n  \"x\": {\"items\": [\n    {\n    }\n  ]}\n}"), None);
     }
 
     #[test]

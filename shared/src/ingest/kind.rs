@@ -28,7 +28,7 @@ pub enum Kind {
 }
 
 /// API groups of network policy providers: what is called a policy there can change a verdict.
-const PROVIDER_GROUPS: &[&str] = &[
+pub const PROVIDER_GROUPS: &[&str] = &[
     "policy.networking.k8s.io",
     "cilium.io",
     "crd.projectcalico.org",
@@ -44,7 +44,16 @@ const PROVIDER_GROUPS: &[&str] = &[
 ];
 
 /// Kinds of those groups that decide connectivity without `Policy` in their name.
-const PROVIDER_KINDS: &[&str] = &["EgressFirewall", "EgressNetworkPolicy", "Tier", "GlobalNetworkSet", "NetworkSet"];
+const PROVIDER_KINDS: &[&str] = &[
+    "EgressFirewall",
+    "EgressNetworkPolicy",
+    "Tier",
+    "GlobalNetworkSet",
+    "NetworkSet",
+    "Server",
+    "ServerAuthorization",
+    "MeshTrafficPermission",
+];
 
 /// Sorts a kind.
 pub fn classify(api_version: &str, kind: &str) -> Kind {

@@ -15,7 +15,7 @@ use crate::diagnostic::{Diagnostic, Severity, nearest};
 use crate::object::{Object, Origin, Path, Step, place_in};
 use convert::{Context, Problems};
 use de::FitError;
-use document::{Document, documents, json_list, peek_json};
+use document::{Document, LineCounter, documents, json_list, peek_json, printed_list};
 use kind::{Kind, classify};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -38,6 +38,11 @@ impl Ingested {
     /// Whether anything is wrong that must make the run fail (H3).
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    fn and(mut self, other: Ingested) -> Ingested {
+        self.extend(other);
+        self
     }
 
     /// Takes in what another source gave.
@@ -65,13 +70,8 @@ pub fn ingest(name: &str, bytes: &[u8], default_namespace: &str) -> Ingested {
         }
     };
     let reader = Reader { source: &source, default_namespace };
-    documents(text).into_par_iter().map(|document| reader.document(&document)).reduce(
-        Ingested::default,
-        |mut all, one| {
-            all.extend(one);
-            all
-        },
-    )
+    let documents = documents(text).into_par_iter().map(|document| reader.document(&document));
+    documents.reduce(Ingested::default, Ingested::and)
 }
 
 struct Reader<'r> {
@@ -87,10 +87,10 @@ struct ItemKind<'h> {
 
 impl Reader<'_> {
     fn document(&self, document: &Document<'_>) -> Ingested {
-        if document.text.trim_start().starts_with('{') {
-            if let Some(done) = self.json_document(document) {
-                return done;
-            }
+        if document.text.trim_start().starts_with('{')
+            && let Some(done) = self.json_document(document)
+        {
+            return done;
         }
         self.yaml_document(document)
     }
@@ -99,25 +99,30 @@ impl Reader<'_> {
     fn json_document(&self, document: &Document<'_>) -> Option<Ingested> {
         let head = peek_json(document.text);
         if head.list {
-            let list = json_list(document)?;
-            let item_kind = list.item_kind();
-            return Some(list.items.par_iter().map(|item| self.json_item(item, &item_kind)).reduce(
-                Ingested::default,
-                |mut all, one| {
-                    all.extend(one);
-                    all
-                },
-            ));
+            let guessed = printed_list(document).and_then(|list| {
+                let items = list.items.par_iter().map(|item| self.json_item(item, &list.item_kind()));
+                items.try_reduce(Ingested::default, |all, one| Some(all.and(one)))
+            });
+            return guessed.or_else(|| {
+                let list = json_list(document)?;
+                let items = list.items.par_iter().map(|item| self.any_item(item, &list.item_kind()));
+                Some(items.reduce(Ingested::default, Ingested::and))
+            });
         }
         self.json_object(document, head.api_version.as_deref()?, head.kind.as_deref()?)
     }
 
-    fn json_item(&self, item: &Document<'_>, from_list: &ItemKind<'_>) -> Ingested {
+    fn json_item(&self, item: &Document<'_>, from_list: &ItemKind<'_>) -> Option<Ingested> {
         let head = if from_list.kind.is_empty() { peek_json(item.text) } else { document::JsonHead::default() };
         let api_version = head.api_version.as_deref().unwrap_or(from_list.api_version);
         let kind = head.kind.as_deref().unwrap_or(from_list.kind);
-        self.json_object(item, api_version, kind).unwrap_or_else(|| match Node::parse_one(item.text) {
-            Ok(node) => self.yaml_object(item, &node, &Path::default(), from_list),
+        self.json_object(item, api_version, kind)
+    }
+
+    /// An item of a JSON list in which something may be wrong.
+    fn any_item(&self, item: &Document<'_>, from_list: &ItemKind<'_>) -> Ingested {
+        self.json_item(item, from_list).unwrap_or_else(|| match Node::parse_one(item.text) {
+            Ok(node) => self.yaml_object(item, &node, item.first_line, &Path::default(), from_list),
             Err(error) => self.failure(item, error.message, error.span, None),
         })
     }
@@ -137,7 +142,7 @@ impl Reader<'_> {
         let (objects, problems) = convert::read(known, &mut deserializer, context).ok()?;
         deserializer.end().ok()?;
         let node = if problems.0.is_empty() { None } else { Some(Node::parse_one(document.text).ok()?) };
-        Some(self.finish(document, node.as_ref(), &[], objects, problems))
+        Some(self.finish(document, node.as_ref(), objects, problems))
     }
 
     fn yaml_document(&self, document: &Document<'_>) -> Ingested {
@@ -153,7 +158,8 @@ impl Reader<'_> {
         match &node.value {
             Value::Null => Ingested::default(),
             Value::Map(_) => {
-                self.yaml_object(document, &node, &Path::default(), &ItemKind { api_version: "", kind: "" })
+                let no_list = ItemKind { api_version: "", kind: "" };
+                self.yaml_object(document, &node, document.first_line, &Path::default(), &no_list)
             }
             _ => self.not_an_object(document, node.span.clone()),
         }
@@ -163,6 +169,7 @@ impl Reader<'_> {
         &self,
         document: &Document<'_>,
         node: &Node<'_>,
+        line: u32,
         within: &Path,
         from_list: &ItemKind<'_>,
     ) -> Ingested {
@@ -184,9 +191,10 @@ impl Reader<'_> {
         if known == Kind::Other {
             return ignored(&kind);
         }
-        let context = self.context(document, &api_version, &kind, known, within.clone());
+        let mut context = self.context(document, &api_version, &kind, known, within.clone());
+        context.origin.line = line;
         match convert::read(known, node, context) {
-            Ok((objects, problems)) => self.finish(document, Some(node), &within.0, objects, problems),
+            Ok((objects, problems)) => self.finish(document, Some(node), objects, problems),
             Err(error) => {
                 let help = help_for(&error);
                 self.failure(document, error.message, error.span.unwrap_or(node.span.clone()), help)
@@ -199,8 +207,10 @@ impl Reader<'_> {
         match &items.value {
             Value::Null => {}
             Value::List(list) => {
+                let mut lines = LineCounter::new(document.text, document.at);
                 for (i, item) in list.iter().enumerate() {
-                    all.extend(self.yaml_object(document, item, &path.index(i), from_list));
+                    let (line, _) = lines.place(item.span.start);
+                    all.extend(self.yaml_object(document, item, line, &path.index(i), from_list));
                 }
             }
             _ => all.extend(self.failure(document, "`items` is not a list".into(), items.span.clone(), None)),
@@ -217,27 +227,20 @@ impl Reader<'_> {
         within: Path,
     ) -> Context<'c> {
         // Only policies are pointed into later; keeping every pod's text would cost more than all else.
-        let text = (known == Kind::NetworkPolicy).then(|| document.text.into());
+        let text = (known == Kind::NetworkPolicy).then(|| document.kept_text());
         let origin =
             Origin { source: self.source.clone(), line: document.first_line, text_at: document.at, text, within };
         Context { default_namespace: self.default_namespace, api_version, kind, origin }
     }
 
-    /// Turns problems into diagnostics with places. `node` is the object, at `within` of the text.
+    /// Turns problems into diagnostics with places, which the object's node tells.
     fn finish(
         &self,
         document: &Document<'_>,
         node: Option<&Node<'_>>,
-        within: &[Step],
-        mut objects: Vec<Object>,
+        objects: Vec<Object>,
         problems: Problems,
     ) -> Ingested {
-        if let (false, Some(node)) = (within.is_empty(), node) {
-            let line = place_in(self.source, document.text, document.at, node.span.clone()).line;
-            for object in &mut objects {
-                origin_of(object).line = line;
-            }
-        }
         let diagnostics = problems.0.into_iter().map(|problem| {
             let span = node.map_or(0..0, |node| node.span_of(&problem.path.0));
             let place = place_in(self.source, document.text, document.at, span);
@@ -266,20 +269,6 @@ impl Reader<'_> {
 
 fn ignored(kind: &str) -> Ingested {
     Ingested { ignored: BTreeMap::from([(kind.to_owned(), 1)]), ..Ingested::default() }
-}
-
-/// The origin of an object, to be completed.
-fn origin_of(object: &mut Object) -> &mut Origin {
-    match object {
-        Object::Namespace(o) => &mut o.origin,
-        Object::Pod(o) => &mut o.origin,
-        Object::Workload(o) => &mut o.origin,
-        Object::Service(o) => &mut o.origin,
-        Object::EndpointSlice(o) => &mut o.origin,
-        Object::Node(o) => &mut o.origin,
-        Object::NetworkPolicy(o) => &mut o.origin,
-        Object::Foreign(o) => &mut o.origin,
-    }
 }
 
 /// What to do about a shape that does not fit.

@@ -6,7 +6,9 @@ pub mod target;
 
 use crate::cluster::ClusterIndex;
 use crate::compile::{Compiled, PeerIds};
-use crate::evaluate::{Decision, Note, Outcome, Party, allowed_ports, evaluate, families_between, node_unclear};
+use crate::evaluate::{
+    Addresses, Decision, Note, Outcome, Party, allowed_ports, evaluate, families_between, node_unclear,
+};
 use crate::net::{Family, PerFamily};
 use crate::object::ForeignPolicy;
 use crate::policy::Direction;
@@ -139,7 +141,7 @@ pub fn ask(resolver: &Resolver<'_>, question: &Question) -> Result<Answer, Query
             notes.extend(more);
             let groups = alike(resolver.compiled, source.parties.into_iter().map(|who| (who, ())), false);
             let wanted = protocol.unwrap_or(Protocol::Tcp);
-            for (who, (), sources) in groups {
+            for Alike { who, count: sources, .. } in groups {
                 let (verdict, why) = judge_name(resolver.compiled, who.party, wanted, port);
                 connections.push(Connection {
                     source: who,
@@ -193,36 +195,42 @@ pub fn combine(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
 }
 
 /// What rules, and the exemptions of pairs, can tell of a party.
-type Signature = (u32, u32, PerFamily<Option<PeerIds>>, Option<std::net::IpAddr>, String);
+type Signature = (u32, u32, PerFamily<Option<PeerIds>>, Option<std::net::IpAddr>, Option<(Option<Box<str>>, bool)>);
 
-/// Parties that come out alike are judged once. Grouped by signature, in the order of first coming.
+/// Parties that come out alike.
+struct Alike<T> {
+    /// The first, who is named.
+    who: Named,
+    /// Another, to be asked where the first would be asked about itself.
+    another: Option<Named>,
+    extra: T,
+    count: usize,
+}
+
+/// Parties that come out alike are judged once: grouped by signature, in the order of first coming.
 fn alike<T: Clone + Eq + std::hash::Hash>(
     compiled: &Compiled,
     parties: impl Iterator<Item = (Named, T)>,
     nodes_matter: bool,
-) -> Vec<(Named, T, usize)> {
+) -> Vec<Alike<T>> {
     let mut numbers: HashMap<(Signature, T), usize> = HashMap::new();
-    let mut groups: Vec<(Named, T, usize)> = Vec::new();
+    let mut groups: Vec<Alike<T>> = Vec::new();
     for (who, extra) in parties {
         let signature: Signature = match who.party {
-            Party::Address(address) => (0, 0, PerFamily::default(), Some(address), String::new()),
-            Party::Endpoint(id) => match compiled.entry(id) {
-                None => continue,
-                Some(entry) => {
-                    let host = entry.endpoint.host_network || nodes_matter;
-                    let node = if host {
-                        format!("{:?}{}", entry.endpoint.node, entry.endpoint.host_network)
-                    } else {
-                        String::new()
-                    };
-                    (entry.ingress, entry.egress, entry.as_peer, None, node)
-                }
-            },
+            Party::Address(address) => (0, 0, PerFamily::default(), Some(address), None),
+            Party::Endpoint(id) => {
+                let Some(entry) = compiled.entry(id) else { continue };
+                let node = nodes_matter.then(|| (entry.endpoint.node.clone(), entry.endpoint.host_network));
+                (entry.ingress, entry.egress, entry.as_peer, None, node)
+            }
         };
         let at = *numbers.entry((signature, extra.clone())).or_insert(groups.len());
         match groups.get_mut(at) {
-            Some((_, _, count)) => *count += 1,
-            None => groups.push((who, extra, 1)),
+            Some(group) => {
+                group.count += 1;
+                group.another.get_or_insert(who);
+            }
+            None => groups.push(Alike { who, another: None, extra, count: 1 }),
         }
     }
     groups
@@ -235,59 +243,45 @@ fn pairs(
     several: bool,
     hides_source: Option<&str>,
 ) -> Vec<Connection> {
-    // A pod among several does not ask about itself: that is always allowed (A6) and says nothing.
-    let is_host = |who: &Named| match who.party {
-        Party::Endpoint(id) => compiled.entry(id).is_some_and(|e| e.endpoint.host_network),
-        Party::Address(address) => compiled.node_at(address).is_some(),
-    };
-    let nodes_matter = sources.iter().any(is_host) || reached.iter().any(|r| is_host(&r.who));
-    let shared: BTreeSet<String> = {
-        let names: BTreeSet<&String> = sources.iter().map(|s| &s.name).collect();
-        reached.iter().filter(|r| names.contains(&r.who.name)).map(|r| r.who.name.clone()).collect()
-    };
-    // Those that are on both sides stand for themselves, so that the pair with itself can be left out.
-    let mark =
-        |who: &Named| if shared.len() <= 64 && shared.contains(&who.name) { who.name.clone() } else { String::new() };
-    let sources = alike(
-        compiled,
-        sources.into_iter().map(|who| {
-            let own = mark(&who);
-            (who, own)
-        }),
-        nodes_matter,
-    );
-    let reached = alike(
-        compiled,
-        reached.into_iter().map(|r| {
-            let own = mark(&r.who);
-            (r.who, (own, r.port, r.protocol))
-        }),
-        nodes_matter,
-    );
+    let nodes_matter = sources.iter().any(|who| is_host(compiled, who.party))
+        || reached.iter().any(|r| is_host(compiled, r.who.party));
+    let sources = alike(compiled, sources.into_iter().map(|who| (who, ())), nodes_matter);
+    let reached = alike(compiled, reached.into_iter().map(|r| (r.who, (r.port, r.protocol))), nodes_matter);
     let mut out = Vec::new();
-    for (source, _, source_count) in &sources {
-        for (who, (_, port, protocol), count) in &reached {
-            let template = matches!(who.party, Party::Endpoint(id) if compiled.entry(id).is_some_and(|e| e.endpoint.is_template()));
-            if several && source.party == who.party && !template && *source_count == 1 && *count == 1 {
-                continue;
+    for from in &sources {
+        for to in &reached {
+            let (port, protocol) = to.extra;
+            let is_template = |who: &Named| match who.party {
+                Party::Endpoint(id) => compiled.entry(id).is_some_and(|e| e.endpoint.is_template()),
+                Party::Address(_) => false,
+            };
+            // A pod among several does not ask about itself: that is always allowed (A6) and says
+            // nothing of the others.
+            let (mut source, mut destination) = (&from.who, &to.who);
+            if several && source.party == destination.party && !is_template(source) {
+                match (&from.another, &to.another) {
+                    (_, Some(another)) => destination = another,
+                    (Some(another), None) => source = another,
+                    (None, None) => continue,
+                }
             }
             let (verdict, judged) = match (source.party, hides_source, port) {
                 (Party::Address(address), Some(service), Some(port)) if compiled.node_at(address).is_none() => {
-                    from_outside(compiled, service, who, protocol.unwrap_or(Protocol::Tcp), *port)
+                    from_outside(compiled, service, destination, protocol.unwrap_or(Protocol::Tcp), port)
                 }
                 (_, _, Some(port)) => {
-                    on_port(compiled, source.party, who.party, protocol.unwrap_or(Protocol::Tcp), *port)
+                    on_port(compiled, source.party, destination.party, protocol.unwrap_or(Protocol::Tcp), port)
                 }
-                (_, _, None) => on_any_port(compiled, source.party, who.party, *protocol),
+                (_, _, None) => on_any_port(compiled, source.party, destination.party, protocol),
             };
             out.push(Connection {
                 source: source.clone(),
-                sources: *source_count,
-                destination: Some(who.clone()),
-                destination_name: who.name.clone(),
-                destinations: *count,
-                protocol: port.map_or(*protocol, |_| Some(protocol.unwrap_or(Protocol::Tcp))),
-                port: *port,
+                sources: from.count,
+                destination: Some(destination.clone()),
+                destination_name: destination.name.clone(),
+                destinations: to.count,
+                protocol: port.map_or(protocol, |_| Some(protocol.unwrap_or(Protocol::Tcp))),
+                port,
                 verdict,
                 judged,
             });
@@ -324,14 +318,15 @@ fn on_any_port(
     if families.is_empty() {
         return (Verdict::Unknown, Judged::Other("the two have no address of the same family".into()));
     }
-    let ports: Vec<(Family, PortSet)> = families
-        .into_iter()
-        .map(|family| (family, allowed_ports(compiled, source, destination, family).intersection(&wanted)))
-        .collect();
-    let verdict = combine(ports.iter().map(|(_, ports)| {
+    let of = |family, addresses| allowed_ports(compiled, source, destination, family, addresses).intersection(&wanted);
+    let ports: Vec<(Family, PortSet)> =
+        families.iter().map(|family| (*family, of(*family, Addresses::Surely))).collect();
+    // Strictly, or about what is on a node's network, nothing is assumed of unknown addresses (B8).
+    let doubts = compiled.modes().strict || is_host(compiled, source) || is_host(compiled, destination);
+    let verdict = combine(ports.iter().map(|(family, ports)| {
         if *ports == wanted {
             Verdict::Allowed
-        } else if node_unclear(compiled, source, destination) {
+        } else if node_unclear(compiled, source, destination) || (doubts && *ports != of(*family, Addresses::Maybe)) {
             Verdict::Unknown
         } else if ports.is_empty() {
             Verdict::Denied
@@ -340,6 +335,14 @@ fn on_any_port(
         }
     }));
     (verdict, Judged::Ports(ports))
+}
+
+/// Whether it is on a node's network, or a node.
+fn is_host(compiled: &Compiled, party: Party) -> bool {
+    match party {
+        Party::Endpoint(id) => compiled.entry(id).is_some_and(|e| e.endpoint.host_network),
+        Party::Address(address) => compiled.node_at(address).is_some(),
+    }
 }
 
 /// From outside through a Service that hides the source (E3): only what does not depend on it is known.
@@ -383,9 +386,12 @@ fn decision_notes(connections: &[Connection]) -> Vec<String> {
         }
     }
     notes.into_iter().map(|note| match note {
-        Note::AssumedOutsideBlock { who, rules } => format!(
-            "{who} has no address yet; it is assumed to lie in no `ipBlock` of {} (give --pod-cidr to decide it)", rules.join(", ")
-        ),
+        Note::AddressNotKnown { who, rule, host: false } => {
+            format!("{who} has no address yet; it is assumed to lie outside the `ipBlock` of {rule} (--pod-cidr decides it)")
+        }
+        Note::AddressNotKnown { who, rule, host: true } => {
+            format!("{who} is on a node's network, whose address is not known: it may lie in the `ipBlock` of {rule}")
+        }
         Note::NodeNotKnown { who } => format!(
             "the node of {who} is not known: if the two are a pod and its own node it is allowed, whatever the policies"
         ),

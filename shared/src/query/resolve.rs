@@ -98,6 +98,9 @@ pub enum Destination {
     },
 }
 
+/// A Service that a word names, and what has to be said about that.
+type Via = (Arc<Service>, Vec<String>);
+
 /// What resolving looks things up in.
 #[derive(Debug, Clone, Copy)]
 pub struct Resolver<'c> {
@@ -189,7 +192,7 @@ impl<'c> Resolver<'c> {
     }
 
     /// The Service that a word names, if it names one rather than a pod.
-    fn service_of(&self, target: &Target, has_port: bool) -> Result<Option<(Arc<Service>, Vec<String>)>, QueryError> {
+    fn service_of(&self, target: &Target, has_port: bool) -> Result<Option<Via>, QueryError> {
         match target {
             Target::Object { namespace, kind, name } => {
                 let namespace = namespace.as_deref().unwrap_or(self.default_namespace);

@@ -5,6 +5,7 @@
 //! through the ingest. Only `get` and `list` are ever asked of the server, and never Secrets or
 //! ConfigMaps.
 
+use netsim_shared::ingest::kind::{Kind, PROVIDER_GROUPS, classify};
 use std::error::Error as StdError;
 use std::fmt;
 use std::net::IpAddr;
@@ -178,17 +179,6 @@ const BUILT_IN: [(&str, &str, &str, Option<&str>); 13] = [
 const NO_OWNER: &str = "such workloads cannot be named, only their pods";
 const FOREIGN_LOST: &str = "policies of this kind may be in force without netsim knowing";
 
-/// The API groups of other policy providers, and of netsim's own kinds.
-const POLICY_GROUPS: [&str; 7] = [
-    "policy.networking.k8s.io",
-    "cilium.io",
-    "crd.projectcalico.org",
-    "projectcalico.org",
-    "crd.antrea.io",
-    "k8s.ovn.org",
-    "netsim.dev",
-];
-
 /// Lists the cluster's objects. Blocks until done; `progress` is called after each page with the
 /// resource and how many of its items have come so far (fewer again if a list had to restart).
 ///
@@ -218,7 +208,7 @@ async fn fetch_all(server: &Server, progress: &mut dyn FnMut(&str, usize)) -> Re
     let mut fetched = Fetched::default();
     for (group, version, plural, lost) in BUILT_IN {
         let resource = Resource {
-            group: group.to_owned(),
+            group: (*group).to_owned(),
             version: version.to_owned(),
             plural: plural.to_owned(),
             label: plural.to_owned(),
@@ -332,8 +322,8 @@ async fn foreign_resources(server: &Server, warnings: &mut Vec<String>) -> Resul
         return Ok(Vec::new());
     };
     let mut found: Vec<Resource> = Vec::new();
-    for group in POLICY_GROUPS {
-        let Some(served) = served.groups.iter().find(|served| served.name == group) else {
+    for group in PROVIDER_GROUPS {
+        let Some(served) = served.groups.iter().find(|served| served.name == *group) else {
             continue;
         };
         // All versions: a kind may be served in another one than the preferred. Of a kind served
@@ -350,10 +340,10 @@ async fn foreign_resources(server: &Server, warnings: &mut Vec<String>) -> Resul
                 continue;
             };
             for resource in list.resources {
-                let known = found.iter().any(|r| r.group == group && r.plural == resource.name);
-                if !known && resource.is_listable_policy() {
+                let known = found.iter().any(|r| r.group == *group && r.plural == resource.name);
+                if !known && resource.is_listable_policy(group) {
                     found.push(Resource {
-                        group: group.to_owned(),
+                        group: (*group).to_owned(),
                         version: version.to_owned(),
                         // Their plurals are often those of a built-in kind.
                         label: qualified(&resource.name, group),
@@ -419,10 +409,11 @@ struct ServedResource {
 }
 
 impl ServedResource {
-    fn is_listable_policy(&self) -> bool {
-        let policy = self.kind.contains("Policy") || self.kind.contains("EgressFirewall");
+    fn is_listable_policy(&self, group: &str) -> bool {
+        // What the ingest would name as not understood has to be asked for, so that it can.
+        let foreign = classify(&format!("{group}/v1"), &self.kind) == Kind::Foreign;
         // A subresource such as `networkpolicies/status` carries the kind as well.
-        policy && !self.name.contains('/') && self.verbs.iter().any(|verb| verb == "list")
+        foreign && !self.name.contains('/') && self.verbs.iter().any(|verb| verb == "list")
     }
 }
 
@@ -457,9 +448,12 @@ impl Failed {
             Self::Credentials { cluster, reason } => {
                 LiveError::Config { from: format!("the credentials of {cluster}"), reason }
             }
-            Self::Refused { code: 403, message, .. } => {
-                LiveError::Forbidden { resource: resource.to_owned(), group: group.to_owned(), verb: "list", message }
-            }
+            Self::Refused { code: 403, message, .. } => LiveError::Forbidden {
+                resource: resource.to_owned(),
+                group: (*group).to_owned(),
+                verb: "list",
+                message,
+            },
             Self::Refused { path, code, message } => LiveError::Api { path, code, message },
         }
     }

@@ -136,7 +136,7 @@ fn one_decision(out: &mut dyn Write, asked: &Asked<'_>, c: &Connection, decision
             writeln!(out, "  {direction} of {who}: allowed, policies bind pods only")?;
             continue;
         }
-        one_side(out, direction, who, judgement)?;
+        one_side(out, direction, who, judgement, decision.outcome)?;
         let found = advice.iter().flatten().find(|(d, _)| *d == direction).map(|(_, advice)| advice);
         if let Some(advice) = found {
             near(out, advice)?;
@@ -145,7 +145,8 @@ fn one_decision(out: &mut dyn Write, asked: &Asked<'_>, c: &Connection, decision
     if decision.outcome != Outcome::Allowed {
         let changes: Vec<_> = advice.iter().flatten().filter_map(|(_, advice)| advice.change.as_ref()).collect();
         if !changes.is_empty() {
-            writeln!(out, "  the smallest change that would allow it:")?;
+            let whatever = if decision.outcome == Outcome::Unknown { ", whatever is missing" } else { "" };
+            writeln!(out, "  the smallest change that would allow it{whatever}:")?;
         }
         for change in changes {
             let place = change.policy.origin.place_of(&change.path());
@@ -167,7 +168,13 @@ fn at(place: Option<Place>) -> String {
     place.map_or(String::new(), |p| format!("  {quiet}{}:{}{quiet:#}", p.source, p.line))
 }
 
-fn one_side(out: &mut dyn Write, direction: Direction, who: &str, judgement: &Judgement) -> io::Result<()> {
+fn one_side(
+    out: &mut dyn Write,
+    direction: Direction,
+    who: &str,
+    judgement: &Judgement,
+    outcome: Outcome,
+) -> io::Result<()> {
     if judgement.isolated_by.is_empty() {
         return writeln!(out, "  {direction} of {who}: allowed, no policy isolates it for {direction}");
     }
@@ -178,7 +185,9 @@ fn one_side(out: &mut dyn Write, direction: Direction, who: &str, judgement: &Ju
             writeln!(out, "    {}{}", rule.name(), at(place))
         }
         None => {
-            writeln!(out, "  {direction} of {who}: denied, isolated by")?;
+            // What cannot be told is never called denied (H1).
+            let word = if outcome == Outcome::Unknown { "allowed by nothing that is known" } else { "denied" };
+            writeln!(out, "  {direction} of {who}: {word}, isolated by")?;
             for policy in &judgement.isolated_by {
                 writeln!(out, "    {}{}", name(policy), at(policy.origin.place_of(&Path::default())))?;
             }

@@ -280,23 +280,26 @@ fn ports_json(reach: &Reach) -> serde_json::Result<String> {
     serde_json::to_string(&ranges.collect::<Vec<_>>())
 }
 
+/// The error underneath: a reader that has gone must be told from others.
+pub fn csv_error(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    }
+}
+
 /// A row for each range of ports.
 pub fn csv(out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<Vec<UnknownPair>> {
     let mut writer = csv::Writer::from_writer(out);
-    writer.write_record(["src", "dst", "protocol", "from", "to", "family"])?;
+    writer.write_record(["src", "dst", "protocol", "from", "to", "family"]).map_err(csv_error)?;
     let unknown = connections.visit(|source, destination, reach| {
         for src in names(source) {
             for dst in names(destination) {
                 for (range, family) in reach.ranges() {
                     let (from, to) = (range.from.to_string(), range.to.to_string());
-                    writer.write_record([
-                        src,
-                        dst,
-                        range.protocol.as_str(),
-                        &from,
-                        &to,
-                        family.map_or("", |f| f.as_str()),
-                    ])?;
+                    let family = family.map_or("", |f| f.as_str());
+                    let row = [src, dst, range.protocol.as_str(), &from, &to, family];
+                    writer.write_record(row).map_err(csv_error)?;
                 }
             }
         }

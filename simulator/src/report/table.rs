@@ -1,7 +1,7 @@
 //! The table of who reaches whom: rows are sources, columns destinations.
 
 use super::answer_json::{ForeignJson, SCHEMA_VERSION};
-use super::connections::{Connections, UnknownPair, cell};
+use super::connections::{Connections, UnknownPair, cell, csv_error};
 use netsim_shared::list::{Entity, Reach};
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
@@ -144,9 +144,11 @@ impl Table {
     /// For spreadsheets.
     pub fn csv(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut writer = csv::Writer::from_writer(out);
-        writer.write_record(std::iter::once("").chain(self.columns.iter().map(String::as_str)))?;
+        writer.write_record(std::iter::once("").chain(self.columns.iter().map(String::as_str))).map_err(csv_error)?;
         for (name, cells) in self.rows.iter().zip(&self.cells) {
-            writer.write_record(std::iter::once(name.as_str()).chain(cells.iter().map(Cell::text)))?;
+            writer
+                .write_record(std::iter::once(name.as_str()).chain(cells.iter().map(Cell::text)))
+                .map_err(csv_error)?;
         }
         writer.flush()
     }

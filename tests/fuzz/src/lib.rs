@@ -3,7 +3,7 @@
 
 use netsim_shared::cluster::ClusterIndex;
 use netsim_shared::compile::{Compiled, EndpointId, Modes};
-use netsim_shared::evaluate::{Outcome, Party, allowed_ports, evaluate, families_between};
+use netsim_shared::evaluate::{Addresses, Outcome, Party, allowed_ports, evaluate, families_between};
 use netsim_shared::ingest::ingest;
 use netsim_shared::list::{Listing, Options};
 use netsim_shared::net::read_cidr;
@@ -31,7 +31,7 @@ pub fn ingest_anything(bytes: &[u8]) {
             assert!((1..=lines).contains(&line) && place.column >= 1, "{place} of {lines} lines: {diagnostic}");
         }
     }
-    let modes = Modes { strict: bytes.len() % 2 == 0, ..Modes::default() };
+    let modes = Modes { strict: bytes.len().is_multiple_of(2), ..Modes::default() };
     let index = ClusterIndex::new(ingested.objects.clone());
     for object in ingested.objects {
         // The last of a name is what the index holds; taking it in again changes nothing.
@@ -47,7 +47,7 @@ pub fn ingest_anything(bytes: &[u8]) {
         let (x, y) = (Party::Endpoint(a), Party::Endpoint(b));
         let ends = (End::Endpoint(&from.endpoint), End::Endpoint(&to.endpoint));
         for family in families_between(&compiled, x, y) {
-            let open = allowed_ports(&compiled, x, y, family);
+            let open = allowed_ports(&compiled, x, y, family, Addresses::Surely);
             for (protocol, port) in [(Protocol::Tcp, 80), (Protocol::Udp, 53), (Protocol::Sctp, u16::MAX)] {
                 let outcome = evaluate(&compiled, x, y, protocol, port, family).map(|d| d.outcome);
                 assert_eq!(outcome, judge(&index, &modes, ends.0, ends.1, protocol, port, family));

@@ -1,0 +1,189 @@
+//! The JSON that netsim writes fits `docs/schemas/`, and those say something about every field.
+
+use crate::run::{netsim, text_of};
+use jsonschema::Validator;
+use serde_json::{Value, json};
+
+const NODES: &str = "-f tests/fixtures/clause-D2-own-node/cluster.yaml -f tests/fixtures/clause-D2-own-node/plain.yaml \
+                     -f tests/fixtures/clause-D2-own-node/nodes.yaml -f tests/fixtures/clause-D2-own-node/deny-all.yaml";
+const FOREIGN: &str = "-f tests/fixtures/clause-H2-kinds-not-understood/cluster.yaml \
+                       -f tests/fixtures/clause-H2-kinds-not-understood/policies.yaml \
+                       -f tests/fixtures/clause-H2-kinds-not-understood/foreign.yaml";
+const BACKENDS: &str =
+    "-f tests/fixtures/clause-E1-service-ports/cluster.yaml -f tests/fixtures/clause-E1-service-ports/number.yaml";
+const SNAT: &str = "-f tests/fixtures/clause-E3-source-after-snat/cluster.yaml -f tests/fixtures/clause-E3-source-after-snat/from-client.yaml";
+
+fn schema(name: &str) -> Value {
+    serde_json::from_str(&text_of(&format!("docs/schemas/{name}.schema.json"))).unwrap()
+}
+
+/// The schema as it is published lets fields be added; here a field that it does not know is a mistake.
+fn strict(mut schema: Value) -> Value {
+    fn close(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                if fields.get("type") == Some(&json!("object")) {
+                    fields.insert("unevaluatedProperties".to_owned(), json!(false));
+                }
+                fields.values_mut().for_each(close);
+            }
+            Value::Array(items) => items.iter_mut().for_each(close),
+            _ => {}
+        }
+    }
+    close(&mut schema);
+    schema
+}
+
+fn validator(schema: &Value) -> Validator {
+    assert!(jsonschema::meta::is_valid(schema));
+    jsonschema::validator_for(schema).unwrap()
+}
+
+#[track_caller]
+fn fits(validator: &Validator, command: &str) {
+    let answer = netsim(command);
+    let wrong: Vec<String> =
+        validator.iter_errors(&answer.json()).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(wrong.is_empty(), "{}\n{answer}", wrong.join("\n"));
+}
+
+#[test]
+fn can_reach() {
+    let validator = validator(&strict(schema("can-reach")));
+    for question in [
+        "-f examples/shop shop/deploy/frontend shop/svc/api:8080".to_owned(),
+        "-f examples/shop shop/frontend shop/svc/db:5432".to_owned(),
+        "-f examples/shop 'shop/*' shop/svc/db:5432".to_owned(),
+        "-f examples/shop '*/*' '*/*'".to_owned(),
+        "-f examples/shop payments/deploy/gateway api.example.com:443".to_owned(),
+        "-f examples/shop payments/deploy/gateway api.example.com".to_owned(),
+        "-f examples/shop payments/deploy/gateway 198.51.100.0/23:443".to_owned(),
+        "-f examples/shop payments/deploy/gateway [2001:db8::1]:443".to_owned(),
+        "-f examples/shop shop/deploy/frontend shop/deploy/api".to_owned(),
+        "-f tests/cli/inputs/dual-stack.yaml x/client x/web:443".to_owned(),
+        "-f tests/cli/inputs/dual-stack.yaml x/client x/web".to_owned(),
+        "-f tests/cli/inputs/dual-stack.yaml x/web x/web:443".to_owned(),
+        format!("{BACKENDS} x/client y/svc/web:80"),
+        format!("{NODES} 172.18.0.2 x/plain:80"),
+        format!("{NODES} 172.18.0.2 x/web:80"),
+        format!("{SNAT} 203.0.113.9 x/svc/balanced:80"),
+        format!("{FOREIGN} x/a y/a:80"),
+    ] {
+        fits(&validator, &format!("can-reach {question} -o json"));
+    }
+}
+
+#[test]
+fn list() {
+    let validator = validator(&strict(schema("list")));
+    for input in
+        ["-f examples/shop", "-f tests/cli/inputs/dual-stack.yaml", "-f tests/cli/inputs/dump.json", NODES, FOREIGN]
+    {
+        for options in ["", "--expand", "--no-outside", "--port 80"] {
+            fits(&validator, &format!("list {input} {options} -o json"));
+        }
+    }
+}
+
+#[test]
+fn matrix() {
+    let validator = validator(&strict(schema("matrix")));
+    for input in
+        ["-f examples/shop", "-f tests/cli/inputs/dual-stack.yaml", "-f tests/cli/inputs/dump.json", NODES, FOREIGN]
+    {
+        for options in ["", "--expand", "--outside", "--port 80"] {
+            fits(&validator, &format!("matrix {input} {options} -o json"));
+        }
+    }
+    fits(&validator, "matrix -f examples/shop -n payments -o json");
+}
+
+#[test]
+fn broken_output_does_not_fit() {
+    let broken = |name: &str, command: &str, breaks: &[(&str, Option<Value>)]| {
+        let validator = validator(&schema(name));
+        let good = netsim(command).json();
+        assert!(validator.is_valid(&good));
+        for (pointer, value) in breaks {
+            let mut bad = good.clone();
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            let parent = bad.pointer_mut(parent).unwrap_or_else(|| panic!("{pointer} is not in {good:#}"));
+            match value {
+                Some(value) => parent[key] = value.clone(),
+                None => _ = parent.as_object_mut().unwrap().remove(key).unwrap(),
+            }
+            assert!(!validator.is_valid(&bad), "{name}: {pointer} = {value:?} fits");
+        }
+    };
+    broken(
+        "can-reach",
+        "can-reach -f examples/shop shop/deploy/frontend shop/svc/db:5432 -o json",
+        &[
+            ("/schemaVersion", Some(json!("2"))),
+            ("/schemaVersion", None),
+            ("/verdict", Some(json!("maybe"))),
+            ("/connections", None),
+            ("/connections/0/port", Some(json!(0))),
+            ("/connections/0/decisions/0/family", Some(json!("IPX"))),
+            ("/connections/0/decisions/0/ingress/allowed", None),
+            ("/connections/0/decisions/0/ingress/isolatedBy", Some(json!("shop/db"))),
+            ("/incomplete", None),
+        ],
+    );
+    broken(
+        "list",
+        "list -f examples/shop -o json",
+        &[("/schemaVersion", Some(json!(1))), ("/connections", Some(json!({}))), ("/unknown", None)],
+    );
+    broken(
+        "matrix",
+        "matrix -f examples/shop -o json",
+        &[
+            ("/schemaVersion", None),
+            ("/sources", Some(json!([1]))),
+            ("/verdicts", Some(json!([["open"]]))),
+            ("/incomplete", None),
+        ],
+    );
+    let validator = validator(&schema("list"));
+    let of = |ports: Value| {
+        let pair = json!({"src": "a/b", "dst": "a/c", "ports": ports});
+        json!({"schemaVersion": "1", "connections": [pair], "groups": [], "unknown": [], "incomplete": []})
+    };
+    assert!(validator.is_valid(&of(json!([{"protocol": "TCP", "from": 80, "to": 80}]))));
+    assert!(!validator.is_valid(&of(json!([{"protocol": "ICMP", "from": 80, "to": 80}]))));
+    assert!(!validator.is_valid(&of(json!([{"protocol": "TCP", "from": 80}]))));
+    assert!(!validator.is_valid(&of(json!([80]))));
+}
+
+/// A schema without descriptions explains nothing.
+#[test]
+fn every_field_is_described() {
+    fn walk(value: &Value, path: &str, wrong: &mut Vec<String>) {
+        let Value::Object(fields) = value else {
+            if let Value::Array(items) = value {
+                items.iter().for_each(|item| walk(item, path, wrong));
+            }
+            return;
+        };
+        for (key, inner) in fields {
+            let path = format!("{path}/{key}");
+            if let ("properties", Value::Object(properties)) = (key.as_str(), inner) {
+                for (name, property) in properties {
+                    if property["description"].as_str().is_none_or(str::is_empty) {
+                        wrong.push(format!("{path}/{name}"));
+                    }
+                }
+            }
+            walk(inner, &path, wrong);
+        }
+    }
+    for name in ["can-reach", "list", "matrix"] {
+        let (schema, mut wrong) = (schema(name), Vec::new());
+        walk(&schema, name, &mut wrong);
+        assert!(wrong.is_empty(), "not described: {}", wrong.join(", "));
+        assert_eq!(schema["properties"]["schemaVersion"]["const"], "1");
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    }
+}
