@@ -11,7 +11,7 @@ fn main() {
     let mut group = criterion.benchmark_group("parse");
     group.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
     for pods in [1_000, 10_000] {
-        for format in [Format::JsonDocuments, Format::JsonList, Format::Yaml] {
+        for format in [Format::JsonDocuments, Format::JsonList, Format::Yaml, Format::YamlList] {
             let text = cluster(pods).text(format);
             group.throughput(Throughput::Bytes(text.len() as u64));
             group.bench_function(BenchmarkId::new(format!("{format:?}"), pods), |bencher| {

@@ -8,12 +8,13 @@
 
 use netsim_shared::cluster::{Change, ClusterIndex, Key};
 use netsim_shared::compile::{Address, Compiled, Endpoint, EndpointId, EndpointKey, Modes};
-use netsim_shared::evaluate::{Addresses, Exemption, Outcome, Party, allowed_ports, evaluate};
+use netsim_shared::evaluate::{Addresses, Exemption, Outcome, Party, allowed_ports, evaluate, node_unclear};
 use netsim_shared::ingest::ingest;
 use netsim_shared::net::Family;
 use netsim_shared::object::{Life, Object, Owner, WorkloadKind};
 use netsim_shared::policy::{Direction, PortMatch};
 use netsim_shared::ports::{MAX_PORT, MIN_PORT, Protocol};
+use netsim_shared::query::{Question, Resolver, Verdict, ask};
 use netsim_shared::reference::{End, judge};
 use netsim_testkit::arbitrary::{self, Cluster, Manifest, Op, cluster, op, outside, read, to_yaml};
 use proptest::collection::vec;
@@ -199,6 +200,81 @@ fn allowed_ports_are_those_that_are_allowed() {
                 if set.contains(protocol, port) != (one == Some(Outcome::Allowed)) {
                     let question = format!("{} → {} {protocol} {port} {family}", a.name(), b.name());
                     return fail(format!("{question}: {one:?}, but all allowed ports are {set}"));
+                }
+                // Strictly, what only unknown addresses could allow is what cannot be told (B8).
+                if world.modes.strict && !node_unclear(&world.compiled, a.party(), b.party()) {
+                    let maybe = allowed_ports(&world.compiled, a.party(), b.party(), family, Addresses::Maybe);
+                    let open = matches!(one, Some(Outcome::Allowed | Outcome::Unknown));
+                    if maybe.contains(protocol, port) != open {
+                        let question = format!("{} → {} {protocol} {port} {family}", a.name(), b.name());
+                        return fail(format!("{question}: {one:?}, but all that may be allowed are {maybe}"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Whether a question about these outcomes may come to a verdict (H1).
+fn is_honest(verdict: Verdict, outcomes: &[Outcome]) -> bool {
+    let has = |outcome| outcomes.contains(&outcome);
+    let wanted = match (has(Outcome::Allowed), has(Outcome::Denied), has(Outcome::Unknown)) {
+        // Some are allowed and some denied, whatever the others are: both words are true.
+        (true, true, true) => return matches!(verdict, Verdict::Mixed | Verdict::Unknown),
+        (true, true, false) => Verdict::Mixed,
+        (true, false, false) => Verdict::Allowed,
+        (false, true, false) => Verdict::Denied,
+        _ => Verdict::Unknown,
+    };
+    verdict == wanted
+}
+
+#[test]
+fn questions_are_answered_as_their_points_are() {
+    check(500, cluster(), |cluster| {
+        let world = World::new(&cluster);
+        let resolver = Resolver { index: &world.index, compiled: &world.compiled, default_namespace: "default" };
+        let word = |side: &Side| match side {
+            Side::Endpoint(_, e) if e.key.kind.is_none() => format!("{}/pod/{}", e.key.namespace, e.key.name),
+            other => other.name(),
+        };
+        for (a, b) in world.pairs() {
+            // An address that a pod has stands for the pod in a question.
+            let of_a_pod = |side: &Side| match side {
+                Side::Address(address) => world.compiled.at_address(*address).is_some(),
+                Side::Endpoint(..) => false,
+            };
+            if of_a_pod(&a) || of_a_pod(&b) {
+                continue;
+            }
+            let judged = |wanted: Option<(Protocol, u16)>| -> Vec<Outcome> {
+                let asked = world.questions().filter(|(p, port, _)| wanted.is_none_or(|w| w == (*p, *port)));
+                asked.filter_map(|(p, port, family)| world.judge(&a, &b, p, port, family)).collect()
+            };
+            let bracketed = |word: String| if word.contains("::") { format!("[{word}]") } else { word };
+            for (port, protocol) in
+                [None, Some(80)].into_iter().flat_map(|port| [(port, None), (port, Some(Protocol::Udp))])
+            {
+                if port.is_some_and(|port| !world.ports.contains(&port)) {
+                    continue;
+                }
+                let destination = port.map_or_else(|| word(&b), |port| format!("{}:{port}", bracketed(word(&b))));
+                let question = Question { source: word(&a), destination, protocol, ..Question::default() };
+                let outcomes = match (port, protocol) {
+                    (Some(port), protocol) => judged(Some((protocol.unwrap_or(Protocol::Tcp), port))),
+                    (None, None) => judged(None),
+                    (None, Some(protocol)) => {
+                        world.ports.iter().flat_map(|port| judged(Some((protocol, *port)))).collect()
+                    }
+                };
+                match ask(&resolver, &question) {
+                    Ok(answer) if is_honest(answer.verdict, &outcomes) => {}
+                    Ok(answer) => {
+                        let points: BTreeSet<Outcome> = outcomes.into_iter().collect();
+                        return fail(format!("{question:?}: answered {}, points {points:?}", answer.verdict));
+                    }
+                    Err(error) => return fail(format!("{question:?}: {}", error.message)),
                 }
             }
         }

@@ -26,14 +26,14 @@ fn the_smallest_change_allows_what_was_denied() {
                 for (source, destination) in [(source, destination), (destination, source)] {
                     for (protocol, port) in [(Protocol::Tcp, 80), (Protocol::Udp, 53)] {
                         for family in families_between(&compiled, source, destination) {
-                            let asked = Asked { source, destination, protocol, port, family };
+                            let asked = Asked { source, destination, protocol, port, family, blocks: Vec::new() };
                             let decision = evaluate(&compiled, source, destination, protocol, port, family)
                                 .expect("a common family");
                             if decision.outcome != Outcome::Denied {
                                 continue;
                             }
                             denials += 1;
-                            let advice = advise_both(&index, &compiled, asked, &decision);
+                            let advice = advise_both(&index, &compiled, &asked, &decision);
                             let changes: Vec<&Change> = advice.iter().filter_map(|(_, a)| a.change.as_ref()).collect();
                             let sides =
                                 usize::from(!decision.egress.allows()) + usize::from(!decision.ingress.allows());

@@ -50,6 +50,8 @@ pub enum Note {
         rule: String,
         /// Whether it is on a node's network: then nothing is assumed.
         host: bool,
+        /// Whether it was assumed to lie outside.
+        assumed: bool,
     },
     /// Whether these are a pod and its own node is not known (D2).
     NodeNotKnown {
@@ -286,8 +288,9 @@ pub fn evaluate(
             for (_, after, peer) in sides.into_iter().filter(|(before, _, _)| !before.allows()) {
                 let rule = after.allowed_by.map(|rule| rule.name()).unwrap_or_default();
                 let host = !peer.is_pod();
-                decision.notes.push(Note::AddressNotKnown { who: peer.name(), rule, host });
-                if host || compiled.modes().strict {
+                let assumed = !host && !compiled.modes().strict;
+                decision.notes.push(Note::AddressNotKnown { who: peer.name(), rule, host, assumed });
+                if !assumed {
                     decision.outcome = Outcome::Unknown;
                 }
             }

@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// The connection that is explained.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Asked {
     /// Who connects.
     pub source: Party,
@@ -25,6 +25,8 @@ pub struct Asked {
     pub port: u16,
     /// In which family.
     pub family: Family,
+    /// The blocks that an address outside stands for, where it stands for more than itself.
+    pub blocks: Vec<IpNet>,
 }
 
 /// A rule that would allow it but for little.
@@ -49,6 +51,8 @@ pub struct Change {
     pub direction: Direction,
     /// The rule.
     pub rule: Rule,
+    /// How many pods (or workloads) the policy selects: all of them get the rule.
+    pub selected: usize,
 }
 
 /// The nearest rules of one side and the change that would make it allow the connection.
@@ -94,7 +98,7 @@ impl Traits {
 pub fn advise(
     index: &ClusterIndex,
     compiled: &Compiled,
-    asked: Asked,
+    asked: &Asked,
     direction: Direction,
     judgement: &Judgement,
 ) -> Advice {
@@ -114,21 +118,33 @@ pub fn advise(
         }
     }
     near.sort_by_key(|miss| miss.misses);
-    let best = near.first().map(|miss| miss.rule.policy.clone());
-    let policy = best.or_else(|| judgement.isolated_by.iter().min_by_key(|p| p.pod_selector.is_everything()).cloned());
+    // What misses more is told only where nothing misses less.
+    let least = near.first().map_or(0, |miss| miss.misses);
+    near.retain(|miss| miss.misses == least);
+    // A rule reaches every pod that its policy selects: the policy that selects fewest opens least.
+    // Among equals one that nearly allows it already is where its author would look.
+    let is_near = |policy: &Arc<NetworkPolicy>| near.iter().any(|miss| Arc::ptr_eq(&miss.rule.policy, policy));
+    let policy = judgement.isolated_by.iter().min_by_key(|p| (selected(compiled, p), !is_near(p))).cloned();
     let change = policy.and_then(|policy| {
         let rule = narrowest_rule(&policy, asked, &peer)?;
-        Some(Change { policy, direction, rule })
+        let selected = selected(compiled, &policy);
+        Some(Change { policy, direction, rule, selected })
     });
     near.truncate(3);
     Advice { near, change }
+}
+
+/// How many pods (or workloads) a policy selects.
+fn selected(compiled: &Compiled, policy: &NetworkPolicy) -> usize {
+    let entries = compiled.in_namespace(&policy.namespace).filter_map(|id| compiled.entry(id));
+    entries.filter(|e| !e.endpoint.host_network && policy.pod_selector.matches(&e.endpoint.labels)).count()
 }
 
 /// Both sides' advice about a denied decision; empty when an exemption decided.
 pub fn advise_both(
     index: &ClusterIndex,
     compiled: &Compiled,
-    asked: Asked,
+    asked: &Asked,
     decision: &Decision,
 ) -> [(Direction, Advice); 2] {
     let exempt = matches!(decision.exemption, Some(Exemption::SamePod | Exemption::OwnNode(_)));
@@ -139,7 +155,7 @@ pub fn advise_both(
 }
 
 /// What keeps a rule from allowing it, if that is little enough to be worth telling.
-fn near_miss(compiled: &Compiled, asked: Asked, rule: &Rule, reference: RuleRef, peer: &Traits) -> Option<NearMiss> {
+fn near_miss(compiled: &Compiled, asked: &Asked, rule: &Rule, reference: RuleRef, peer: &Traits) -> Option<NearMiss> {
     let port_fits = rule.ports.as_ref().is_none_or(|ports| ports.iter().any(|port| port_fits(compiled, asked, port)));
     let path = reference.path();
     let direction = reference.direction;
@@ -172,7 +188,7 @@ fn near_miss(compiled: &Compiled, asked: Asked, rule: &Rule, reference: RuleRef,
     }
 }
 
-fn port_fits(compiled: &Compiled, asked: Asked, port: &PortMatch) -> bool {
+fn port_fits(compiled: &Compiled, asked: &Asked, port: &PortMatch) -> bool {
     match (port, asked.destination) {
         (PortMatch::Range(range), _) => range.contains(asked.protocol, asked.port),
         (PortMatch::Named(named), Party::Endpoint(id)) => {
@@ -245,18 +261,20 @@ const GENERATED_LABELS: &[&str] = &[
 ];
 
 /// The rule that allows this peer on this port and as little else as labels can say.
-fn narrowest_rule(policy: &NetworkPolicy, asked: Asked, peer: &Traits) -> Option<Rule> {
-    let item = match &peer.pod {
+fn narrowest_rule(policy: &NetworkPolicy, asked: &Asked, peer: &Traits) -> Option<Rule> {
+    let block = |cidr| Peer::Block(IpBlock { cidr, except: Vec::new() });
+    let items = match &peer.pod {
         Some((namespace, _, labels)) => {
             let kept = labels.iter().filter(|(key, _)| !GENERATED_LABELS.contains(key));
             let pods: Selector = kept.map(|(key, value)| Requirement::equals(key, value)).collect();
             let by_name = || [Requirement::equals(NAMESPACE_NAME_LABEL, namespace)].into_iter().collect();
-            Peer::Pods { namespaces: (*namespace != policy.namespace).then(by_name), pods }
+            vec![Peer::Pods { namespaces: (*namespace != policy.namespace).then(by_name), pods }]
         }
-        None => Peer::Block(IpBlock { cidr: IpNet::from(peer.address?), except: Vec::new() }),
+        None if asked.blocks.is_empty() => vec![block(IpNet::from(peer.address?))],
+        None => asked.blocks.iter().copied().map(block).collect(),
     };
     let port = PortMatch::Range(PortRange::single(asked.protocol, asked.port));
-    Some(Rule { peers: Some(vec![item]), ports: Some(vec![port]) })
+    Some(Rule { peers: Some(items), ports: Some(vec![port]) })
 }
 
 impl Change {

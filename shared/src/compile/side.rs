@@ -97,9 +97,9 @@ pub struct Group {
 pub struct PeerClass {
     /// The class of its address.
     pub cidr: CidrClassId,
-    /// The selector terms that match it (a number of [`Side::term_sets`]).
+    /// The selector terms that match it (a number of `Side::term_set`).
     pub terms: u32,
-    /// What port names stand for on it (egress only), a number of [`Side::name_tables`].
+    /// What port names stand for on it (egress only), a number of `Side::name_table`.
     pub names: u32,
 }
 
@@ -108,7 +108,7 @@ pub struct PeerClass {
 pub struct Shape {
     /// The policies that isolate them.
     pub policies: Box<[PolicyId]>,
-    /// The terms that match them, a number of [`Side::term_sets`].
+    /// The terms that match them, a number of `Side::term_set`.
     pub terms: u32,
 }
 

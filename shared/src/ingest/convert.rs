@@ -150,11 +150,7 @@ fn owner(references: Option<Vec<raw::OwnerReference>>) -> Option<Owner> {
 }
 
 /// `path` is only built when something is wrong, which is seldom.
-fn addresses(
-    path: impl Fn() -> Path,
-    texts: impl IntoIterator<Item = String>,
-    problems: &mut Problems,
-) -> Vec<IpAddr> {
+fn addresses(path: impl Fn() -> Path, texts: impl IntoIterator<Item = String>, problems: &mut Problems) -> Vec<IpAddr> {
     let mut out: Vec<IpAddr> = Vec::new();
     for text in texts.into_iter().filter(|text| !text.is_empty() && text != "None") {
         match text.parse() {
@@ -223,7 +219,12 @@ fn container_ports(
     }
 }
 
-fn pod_spec(path: impl Fn() -> Path, map: raw::StringMap, spec: Option<raw::PodSpec>, problems: &mut Problems) -> PodSpec {
+fn pod_spec(
+    path: impl Fn() -> Path,
+    map: raw::StringMap,
+    spec: Option<raw::PodSpec>,
+    problems: &mut Problems,
+) -> PodSpec {
     let spec = spec.unwrap_or_default();
     let mut ports = Vec::new();
     container_ports(|| path().key("containers"), spec.containers.unwrap_or_default(), problems, &mut ports);
@@ -286,7 +287,7 @@ fn workload(kind: Kind, raw: raw::Workload, context: Context<'_>, problems: &mut
     let path = path.key("template");
     let template = spec.template.unwrap_or_default();
     let map = template.metadata.and_then(|m| m.labels);
-    let template = pod_spec(&path.key("spec"), map, template.spec, problems);
+    let template = pod_spec(|| path.key("spec"), map, template.spec, problems);
     let owner = owner(raw.metadata.and_then(|m| m.owner_references));
     Some(Workload { kind, namespace, name, template, owner, origin: context.origin })
 }
@@ -330,10 +331,10 @@ fn service(raw: raw::Service, context: Context<'_>, problems: &mut Problems) -> 
         ports.push(ServicePort { name, port: number, target, protocol });
     }
     let cluster = spec.cluster_ip.into_iter().chain(spec.cluster_ips.unwrap_or_default());
-    let cluster_addresses = addresses(&path.key("clusterIP"), cluster, problems);
+    let cluster_addresses = addresses(|| path.key("clusterIP"), cluster, problems);
     let balancer = raw.status.and_then(|s| s.load_balancer).and_then(|b| b.ingress);
     let outside = spec.external_ips.unwrap_or_default().into_iter().chain(holders(spec.load_balancer_ip, balancer));
-    let external_addresses = addresses(&path.key("externalIPs"), outside, problems);
+    let external_addresses = addresses(|| path.key("externalIPs"), outside, problems);
     // An empty selector selects nothing: such a Service has its endpoints from elsewhere (E2).
     let selector = spec.selector.filter(|s| !s.is_empty()).map(|map| match_labels(labels(Some(map))).collect());
     let keeps_source = spec.external_traffic_policy.as_deref() == Some("Local");
@@ -374,7 +375,7 @@ fn slice(raw: raw::EndpointSlice, context: Context<'_>, problems: &mut Problems)
     let names = raw.address_type.as_deref() == Some("FQDN");
     let endpoints = raw.endpoints.unwrap_or_default().into_iter().filter(|_| !names);
     let texts = endpoints.flat_map(|endpoint| endpoint.addresses.unwrap_or_default());
-    let addresses = addresses(&Path::default().key("endpoints"), texts, problems);
+    let addresses = addresses(|| Path::default().key("endpoints"), texts, problems);
     let ports = slice_ports(&Path::default(), raw.ports, problems);
     Some(EndpointSlice { namespace, name, service, addresses, ports, origin: context.origin })
 }
@@ -386,7 +387,7 @@ fn endpoints(raw: raw::Endpoints, context: Context<'_>, problems: &mut Problems)
     for (i, subset) in raw.subsets.unwrap_or_default().into_iter().enumerate() {
         let path = path.index(i);
         let texts = holders(None, subset.addresses).chain(holders(None, subset.not_ready_addresses));
-        let addresses = addresses(&path.key("addresses"), texts, problems);
+        let addresses = addresses(|| path.key("addresses"), texts, problems);
         let ports = slice_ports(&path, subset.ports, problems);
         let slice_name = format!("{name}#{i}").into();
         out.push(EndpointSlice {

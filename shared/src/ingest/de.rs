@@ -31,7 +31,19 @@ impl std::error::Error for FitError {}
 
 impl de::Error for FitError {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        FitError { message: message.to_string(), span: None }
+        FitError { message: in_words(&message.to_string()), span: None }
+    }
+}
+
+/// The words of serde, without the names of types that nobody who writes a manifest knows.
+fn in_words(message: &str) -> String {
+    let plain = message.replace("a sequence", "a list").replace("type: sequence", "type: list");
+    match plain.split_once("expected struct ") {
+        Some((before, name)) => {
+            let rest = name.split_once(' ').map_or(String::new(), |(_, rest)| format!(" {rest}"));
+            format!("{before}expected a mapping{rest}")
+        }
+        None => plain.replace("expected a map", "expected a mapping").replace("type: map", "type: mapping"),
     }
 }
 

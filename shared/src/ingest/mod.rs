@@ -12,7 +12,7 @@ mod raw;
 pub mod yaml;
 
 use crate::diagnostic::{Diagnostic, Severity, nearest};
-use crate::object::{Object, Origin, Path, Step, place_in};
+use crate::object::{Object, Origin, Path, place_in};
 use convert::{Context, Problems};
 use de::FitError;
 use document::{Document, LineCounter, documents, json_list, peek_json, printed_list};

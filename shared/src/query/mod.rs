@@ -386,10 +386,13 @@ fn decision_notes(connections: &[Connection]) -> Vec<String> {
         }
     }
     notes.into_iter().map(|note| match note {
-        Note::AddressNotKnown { who, rule, host: false } => {
+        Note::AddressNotKnown { who, rule, assumed: true, .. } => {
             format!("{who} has no address yet; it is assumed to lie outside the `ipBlock` of {rule} (--pod-cidr decides it)")
         }
-        Note::AddressNotKnown { who, rule, host: true } => {
+        Note::AddressNotKnown { who, rule, host: false, .. } => {
+            format!("{who} has no address yet; it may lie in the `ipBlock` of {rule} (--pod-cidr decides it)")
+        }
+        Note::AddressNotKnown { who, rule, .. } => {
             format!("{who} is on a node's network, whose address is not known: it may lie in the `ipBlock` of {rule}")
         }
         Note::NodeNotKnown { who } => format!(

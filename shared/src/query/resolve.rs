@@ -10,6 +10,7 @@ use crate::object::{Service, ServiceKind, ServicePort, TargetPort, WorkloadKind}
 use crate::policy::{Direction, NamedPort};
 use crate::ports::Protocol;
 use crate::selector::Selector;
+use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -49,6 +50,15 @@ pub struct Named {
     pub name: String,
     /// Who it is.
     pub party: Party,
+    /// The blocks that it stands for, where it is a piece of a block.
+    pub blocks: Vec<IpNet>,
+}
+
+impl Named {
+    /// Somebody who stands for himself alone.
+    pub fn one(name: String, party: Party) -> Self {
+        Named { name, party, blocks: Vec::new() }
+    }
 }
 
 /// Who a word stands for.
@@ -445,7 +455,7 @@ impl<'c> Resolver<'c> {
                     for address in &slice.addresses {
                         let who = match self.compiled.at_address(*address) {
                             Some(id) => self.name_of(id),
-                            None => Named { name: address.to_string(), party: Party::Address(*address) },
+                            None => Named::one(address.to_string(), Party::Address(*address)),
                         };
                         reached.push(Reached { who, port: Some(number), protocol: Some(port.protocol) });
                     }
@@ -479,7 +489,7 @@ impl<'c> Resolver<'c> {
                         .compiled
                         .node_at(*address)
                         .map(|node| format!("{address} is an address of the node {node}"));
-                    let who = Named { name: address.to_string(), party: Party::Address(*address) };
+                    let who = Named::one(address.to_string(), Party::Address(*address));
                     Selection { parties: vec![who], notes: node.into_iter().collect(), absent: None }
                 }
             },
@@ -504,7 +514,7 @@ impl<'c> Resolver<'c> {
     }
 
     /// The pieces of a block that rules tell apart; each stands for itself by its first address.
-    fn block(&self, net: &ipnet::IpNet, direction: Direction) -> Selection {
+    fn block(&self, net: &IpNet, direction: Direction) -> Selection {
         let (family, wanted) = (family_of(net), AddressRange::from(net));
         let mut pieces: BTreeMap<u32, Vec<AddressRange>> = BTreeMap::new();
         for (range, class) in self.compiled.side(direction).blocks.ranges(family) {
@@ -515,7 +525,8 @@ impl<'c> Resolver<'c> {
         }
         let parties = pieces.into_values().filter_map(|ranges| {
             let first = from_number(family, ranges.first()?.first);
-            Some(Named { name: blocks_name(family, &ranges), party: Party::Address(first) })
+            let blocks = ranges.iter().flat_map(|range| to_blocks(family, *range)).collect();
+            Some(Named { name: blocks_name(family, &ranges), party: Party::Address(first), blocks })
         });
         let pods = self.compiled.entries().flat_map(|(_, e)| Family::ALL.map(|f| (e, *e.endpoint.addresses.get(f))));
         let inside = pods.filter(|(_, a)| matches!(a, crate::compile::Address::Known(a) if net.contains(a))).count();
@@ -660,7 +671,7 @@ impl<'c> Resolver<'c> {
 
     fn name_of(&self, id: EndpointId) -> Named {
         let name = self.compiled.entry(id).map(|e| e.endpoint.key.to_string()).unwrap_or_default();
-        Named { name, party: Party::Endpoint(id) }
+        Named::one(name, Party::Endpoint(id))
     }
 
     fn named_port(&self, party: Party, name: &str, protocol: Protocol) -> Vec<u16> {

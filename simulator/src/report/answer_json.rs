@@ -2,7 +2,7 @@
 
 use crate::commands::can_reach::Asked;
 use netsim_shared::diagnostic::Place;
-use netsim_shared::evaluate::{Exemption, Judgement, Outcome, RuleRef};
+use netsim_shared::evaluate::{Exemption, Judgement, Outcome, Party, RuleRef};
 use netsim_shared::explain::{Advice, Asked as Explained, advise_both};
 use netsim_shared::object::Path;
 use netsim_shared::policy::{Direction, NetworkPolicy};
@@ -210,7 +210,7 @@ fn connection(asked: &Asked<'_>, c: &Connection) -> ConnectionJson {
         Judged::Port(list) => {
             for decision in list {
                 let advice = explained(c, decision.family)
-                    .map(|e| advise_both(&asked.loaded.index, &asked.loaded.compiled, e, decision));
+                    .map(|e| advise_both(&asked.loaded.index, &asked.loaded.compiled, &e, decision));
                 let of = |direction: Direction| {
                     let found = advice.as_ref().and_then(|both| both.iter().find(|(d, _)| *d == direction));
                     found.map(|(_, advice)| advice.clone()).unwrap_or_default()
@@ -241,12 +241,19 @@ fn connection(asked: &Asked<'_>, c: &Connection) -> ConnectionJson {
 
 /// What is explained of a connection in a family.
 pub fn explained(c: &Connection, family: netsim_shared::net::Family) -> Option<Explained> {
+    let destination = c.destination.as_ref()?;
+    // A piece of a block is asked by its first address and named by its blocks.
+    let blocks = [&c.source, destination].into_iter().flat_map(|who| match who.party {
+        Party::Address(address) if who.name != address.to_string() => who.blocks.clone(),
+        _ => Vec::new(),
+    });
     Some(Explained {
         source: c.source.party,
-        destination: c.destination.as_ref()?.party,
+        destination: destination.party,
         protocol: c.protocol?,
         port: c.port?,
         family,
+        blocks: blocks.collect(),
     })
 }
 

@@ -124,7 +124,7 @@ fn one_decision(out: &mut dyn Write, asked: &Asked<'_>, c: &Connection, decision
         return writeln!(out, "  {}, whatever the policies", exemption(exempt));
     }
     let advice =
-        explained(c, decision.family).map(|e| advise_both(&asked.loaded.index, &asked.loaded.compiled, e, decision));
+        explained(c, decision.family).map(|e| advise_both(&asked.loaded.index, &asked.loaded.compiled, &e, decision));
     let outside = |party: Option<Party>| matches!(party, Some(Party::Address(_)));
     let (from, to) = (outside(Some(c.source.party)), outside(c.destination.as_ref().map(|d| d.party)));
     let sides = [
@@ -150,7 +150,12 @@ fn one_decision(out: &mut dyn Write, asked: &Asked<'_>, c: &Connection, decision
         }
         for change in changes {
             let place = change.policy.origin.place_of(&change.path());
-            writeln!(out, "    add to {} of {}{}:", change.path(), name(&change.policy), at(place))?;
+            let all = if change.selected > 1 {
+                format!(" (it selects {} pods, the rule is for all of them)", change.selected)
+            } else {
+                String::new()
+            };
+            writeln!(out, "    add to {} of {}{all}{}:", change.path(), name(&change.policy), at(place))?;
             for line in change.to_yaml().lines() {
                 writeln!(out, "      {line}")?;
             }

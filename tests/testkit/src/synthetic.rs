@@ -45,6 +45,8 @@ pub enum Format {
     JsonList,
     /// YAML in block style between `---`.
     Yaml,
+    /// One `List` in YAML, as `kubectl get -o yaml` prints it.
+    YamlList,
 }
 
 /// SplitMix64: small, and the same everywhere.
@@ -380,6 +382,14 @@ pub fn write(format: Format, values: impl Iterator<Item = Value>, mut out: impl 
                 write_yaml(&value, 0, false, &mut out)?;
             }
         }
+        Format::YamlList => {
+            out.write_all(b"apiVersion: v1\nitems:\n")?;
+            for value in values {
+                out.write_all(b"- ")?;
+                write_yaml(&value, 2, true, &mut out)?;
+            }
+            out.write_all(b"kind: List\nmetadata:\n  resourceVersion: \"\"\n")?;
+        }
     }
     out.flush()
 }
@@ -474,13 +484,13 @@ mod tests {
     #[test]
     fn all_formats_say_the_same() {
         let cluster = Synthetic { owners: true, ..Synthetic::new(200, 7, 10) };
-        let shown = [Format::JsonDocuments, Format::JsonList, Format::Yaml].map(|format| {
+        let formats = [Format::JsonDocuments, Format::JsonList, Format::Yaml, Format::YamlList];
+        let shown = formats.map(|format| {
             let ingested = ingest("x", cluster.text(format).as_bytes(), "default");
             assert!(ingested.diagnostics.is_empty(), "{format:?}: {:?}", ingested.diagnostics);
             ingested.objects
         });
-        let [a, b, c] = &shown;
-        assert!(a == b && b == c && *a == cluster.objects());
+        assert!(shown.iter().all(|objects| *objects == cluster.objects()));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 const USAGE: &str = "gen-cluster --pods N [--namespaces 10] [--policies-per-ns 8] [--seed 1] [--owners] \
-                     [--format json-docs|json-list|yaml] --out DIR";
+                     [--format json-docs|json-list|yaml|yaml-list] --out DIR";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut cluster = Synthetic::new(0, 10, 8);
@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     "json-docs" => Format::JsonDocuments,
                     "json-list" => Format::JsonList,
                     "yaml" => Format::Yaml,
+                    "yaml-list" => Format::YamlList,
                     _ => return Err(USAGE.into()),
                 }
             }
