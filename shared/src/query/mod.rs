@@ -195,7 +195,7 @@ pub fn combine(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
 }
 
 /// What rules, and the exemptions of pairs, can tell of a party.
-type Signature = (u32, u32, PerFamily<Option<PeerIds>>, Option<std::net::IpAddr>, Option<(Option<Box<str>>, bool)>);
+type Signature = (u32, u32, PerFamily<Option<PeerIds>>, Option<std::net::IpAddr>, Option<(Option<Box<str>>, String)>);
 
 /// Parties that come out alike.
 struct Alike<T> {
@@ -220,7 +220,9 @@ fn alike<T: Clone + Eq + std::hash::Hash>(
             Party::Address(address) => (0, 0, PerFamily::default(), Some(address), None),
             Party::Endpoint(id) => {
                 let Some(entry) = compiled.entry(id) else { continue };
-                let node = nodes_matter.then(|| (entry.endpoint.node.clone(), entry.endpoint.host_network));
+                // A node may be known by an address alone: where nodes matter, addresses do.
+                let node =
+                    nodes_matter.then(|| (entry.endpoint.node.clone(), format!("{:?}", entry.endpoint.addresses)));
                 (entry.ingress, entry.egress, entry.as_peer, None, node)
             }
         };
