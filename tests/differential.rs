@@ -8,7 +8,7 @@
 
 use netsim_shared::cluster::{Change, ClusterIndex, Key};
 use netsim_shared::compile::{Address, Compiled, Endpoint, EndpointId, EndpointKey, Modes};
-use netsim_shared::evaluate::{Addresses, Exemption, Outcome, Party, allowed_ports, evaluate, node_unclear};
+use netsim_shared::evaluate::{Addresses, Exemption, Outcome, Party, allowed_ports, evaluate, own_node};
 use netsim_shared::ingest::ingest;
 use netsim_shared::net::Family;
 use netsim_shared::object::{Life, Object, Owner, WorkloadKind};
@@ -202,7 +202,7 @@ fn allowed_ports_are_those_that_are_allowed() {
                     return fail(format!("{question}: {one:?}, but all allowed ports are {set}"));
                 }
                 // Strictly, what only unknown addresses could allow is what cannot be told (B8).
-                if world.modes.strict && !node_unclear(&world.compiled, a.party(), b.party()) {
+                if world.modes.strict && own_node(&world.compiled, a.party(), b.party()).is_some() {
                     let maybe = allowed_ports(&world.compiled, a.party(), b.party(), family, Addresses::Maybe);
                     let open = matches!(one, Some(Outcome::Allowed | Outcome::Unknown));
                     if maybe.contains(protocol, port) != open {

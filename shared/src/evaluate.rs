@@ -177,6 +177,10 @@ impl<'c> Known<'c> {
         id.and_then(|id| side.peer_class(id).cloned()).unwrap_or_else(|| side.outside_peer(cidr))
     }
 
+    fn is_unaddressed(&self, family: Family) -> bool {
+        self.entry.is_some_and(|entry| *entry.endpoint.addresses.get(family) == Address::Unknown)
+    }
+
     fn is_pod(&self) -> bool {
         self.entry.is_some_and(|entry| !entry.endpoint.host_network)
     }
@@ -280,9 +284,10 @@ pub fn evaluate(
         return Some(decision);
     }
     if !allowed {
-        // Blocks only ever add to what is allowed, so only a denial can rest on an assumption.
-        let (egress, ingress) = judge(Addresses::Maybe);
-        if egress.allows() && ingress.allows() {
+        // Blocks only ever add to what is allowed, so only a denial can rest on an assumption; and
+        // where both addresses are known there is none, and nothing to judge again.
+        let maybe = (a.is_unaddressed(family) || b.is_unaddressed(family)).then(|| judge(Addresses::Maybe));
+        if let Some((egress, ingress)) = maybe.filter(|(egress, ingress)| egress.allows() && ingress.allows()) {
             // A side that changed its mind did so for the address of its peer.
             let sides = [(&decision.egress, egress, &b), (&decision.ingress, ingress, &a)];
             for (_, after, peer) in sides.into_iter().filter(|(before, _, _)| !before.allows()) {
@@ -392,11 +397,6 @@ pub fn allowed_ports(
     };
     let egress = ports(compiled.side(Direction::Egress), &a, &b);
     egress.intersection(&ports(compiled.side(Direction::Ingress), &b, &a))
-}
-
-/// Whether they are a pod and a node of which it is not known if it is the pod's own (D2).
-pub fn node_unclear(compiled: &Compiled, source: Party, destination: Party) -> bool {
-    own_node(compiled, source, destination).is_none()
 }
 
 /// Whether they are a pod and its own node (D2); `None` when that is not known.

@@ -6,9 +6,7 @@ pub mod target;
 
 use crate::cluster::ClusterIndex;
 use crate::compile::{Compiled, PeerIds};
-use crate::evaluate::{
-    Addresses, Decision, Note, Outcome, Party, allowed_ports, evaluate, families_between, node_unclear,
-};
+use crate::evaluate::{Addresses, Decision, Note, Outcome, Party, allowed_ports, evaluate, families_between, own_node};
 use crate::net::{Family, PerFamily};
 use crate::object::ForeignPolicy;
 use crate::policy::Direction;
@@ -328,7 +326,9 @@ fn on_any_port(
     let verdict = combine(ports.iter().map(|(family, ports)| {
         if *ports == wanted {
             Verdict::Allowed
-        } else if node_unclear(compiled, source, destination) || (doubts && *ports != of(*family, Addresses::Maybe)) {
+        } else if own_node(compiled, source, destination).is_none()
+            || (doubts && *ports != of(*family, Addresses::Maybe))
+        {
             Verdict::Unknown
         } else if ports.is_empty() {
             Verdict::Denied

@@ -24,7 +24,8 @@ pub struct QueryError {
 }
 
 impl QueryError {
-    pub(super) fn new(message: impl Into<String>) -> Self {
+    /// One without a hint.
+    pub fn new(message: impl Into<String>) -> Self {
         QueryError { message: message.into(), help: None }
     }
 

@@ -50,7 +50,7 @@ pub fn run(args: &CanReach) -> Result<Exit, Failure> {
 }
 
 fn question(args: &CanReach) -> Result<Question, QueryError> {
-    let selector = |text: &Option<String>| text.as_deref().map(Selector::parse).transpose().map_err(bad);
+    let selector = |text: &Option<String>| text.as_deref().map(Selector::parse).transpose().map_err(QueryError::new);
     Ok(Question {
         source: args.source.clone(),
         destination: args.destination.clone(),
@@ -60,12 +60,8 @@ fn question(args: &CanReach) -> Result<Question, QueryError> {
     })
 }
 
-fn bad(message: String) -> QueryError {
-    QueryError { message, help: None }
-}
-
 /// Reads the name of a protocol.
 pub fn protocol(text: &str) -> Result<Protocol, QueryError> {
     let message = || format!("`{text}` is not a protocol: use tcp, udp or sctp");
-    Protocol::parse_lenient(text).ok_or_else(|| bad(message()))
+    Protocol::parse_lenient(text).ok_or_else(|| QueryError::new(message()))
 }

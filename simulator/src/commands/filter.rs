@@ -40,17 +40,13 @@ impl Wanted {
     }
 }
 
-fn bad(message: String) -> QueryError {
-    QueryError { message, help: None }
-}
-
 impl Filter {
     /// Looks the words up.
     pub fn new(args: &ListFilter, loaded: &Loaded, default_namespace: &str) -> Result<Self, QueryError> {
         let known = loaded.index.namespace_names();
         for namespace in &args.namespaces {
             if !known.contains(namespace.as_str()) {
-                let mut error = bad(format!("no namespace `{namespace}` in the input"));
+                let mut error = QueryError::new(format!("no namespace `{namespace}` in the input"));
                 error.help = nearest(namespace, known.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
                 return Err(error);
             }
@@ -58,16 +54,16 @@ impl Filter {
         let default_namespace = args.namespaces.first().map_or(default_namespace, String::as_str);
         let resolver = Resolver { index: &loaded.index, compiled: &loaded.compiled, default_namespace };
         let source = args.source.as_deref().map(|word| {
-            let target = parse_target(word).map_err(bad)?;
+            let target = parse_target(word).map_err(QueryError::new)?;
             match address(&target) {
                 Some(net) => Ok(Wanted::Addresses(net)),
                 None => resolver.source(&target, None).map(|selection| wanted(selection.parties)),
             }
         });
         let destination = args.destination.as_deref().map(|word| {
-            let word = parse_destination(word).map_err(bad)?;
+            let word = parse_destination(word).map_err(QueryError::new)?;
             if word.port.is_some() {
-                return Err(bad("name the port with --port: a destination here has none".to_owned()));
+                return Err(QueryError::new("name the port with --port: a destination here has none".to_owned()));
             }
             if let Some(net) = address(&word.target) {
                 return Ok(Wanted::Addresses(net));
@@ -75,7 +71,7 @@ impl Filter {
             match resolver.destination(&word.target, None, None, None)? {
                 Destination::Parties { reached, .. } => Ok(wanted(reached.into_iter().map(|r| r.who).collect())),
                 Destination::Name { name, .. } => {
-                    Err(bad(format!("`{name}` is a DNS name: a list shows pods and addresses")))
+                    Err(QueryError::new(format!("`{name}` is a DNS name: a list shows pods and addresses")))
                 }
             }
         });
@@ -147,6 +143,6 @@ fn port(text: &str) -> Result<PortSet, QueryError> {
     let number = |text: &str| text.parse::<u16>().ok().filter(|n| *n > 0);
     match (number(from), number(to)) {
         (Some(from), Some(to)) if from <= to => Ok(PortRange { protocol, from, to }.into()),
-        _ => Err(bad(format!("`{text}` is not a port: write 5432, 53/udp or 6000-6500"))),
+        _ => Err(QueryError::new(format!("`{text}` is not a port: write 5432, 53/udp or 6000-6500"))),
     }
 }
