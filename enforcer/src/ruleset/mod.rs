@@ -1,0 +1,230 @@
+//! What our one nftables table is to hold, as a plain value: it can be printed, compared and tested
+//! without a kernel. `render` makes it, `transaction` compares two of them, `kernel` sends the
+//! difference.
+
+pub mod elements;
+
+
+pub use elements::Elements;
+use ipnet::IpNet;
+use netsim_shared::net::Family;
+use netsim_shared::ports::Protocol;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The name of a chain or set.
+pub type Name = Arc<str>;
+
+/// The priority of our base chains: after destination NAT (-100), before the filter chains of
+/// others (0), so that what they accept was not denied by us, and what they drop stays dropped.
+pub const PRIORITY: i32 = -10;
+
+/// The content of the table.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ruleset {
+    /// The chains by name.
+    pub chains: BTreeMap<Name, Arc<Chain>>,
+    /// The sets and maps by name.
+    pub sets: BTreeMap<Name, Arc<Set>>,
+}
+
+/// A chain.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Chain {
+    /// Where the kernel calls it; `None` for a chain that only rules go to.
+    pub hook: Option<Hook>,
+    /// Its rules, in order.
+    pub rules: Vec<Rule>,
+}
+
+/// The hooks that we use. What a pod and its own node say to each other passes neither of them from
+/// the outside (D2): it leaves by `output` with a local source, or comes in by `input`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// Packets that pass through the node.
+    Forward,
+    /// Packets that the node sends.
+    Output,
+}
+
+/// A rule: statements that are worked off until one of them does not match.
+pub type Rule = Vec<Statement>;
+
+/// A match, a statement or a verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Statement {
+    /// The state of the connection is one of these bits.
+    CtState(u32),
+    /// The bits of the connection mark in `mask` are `value`.
+    CtMark {
+        /// The bits looked at.
+        mask: u32,
+        /// What they have to be.
+        value: u32,
+    },
+    /// Sets the bits of the connection mark in `mask` to `value`, others stay.
+    SetCtMark {
+        /// The bits that are written.
+        mask: u32,
+        /// What they become.
+        value: u32,
+    },
+    /// The source address is one of the node's own.
+    SourceIsLocal,
+    /// An ICMPv6 message whose type is in the closed interval.
+    Icmpv6Type(u8, u8),
+    /// A field that is an address lies in a block.
+    InBlock(Field, IpNet),
+    /// The fields, one after another, are in a set.
+    InSet(Vec<Field>, Name),
+    /// The verdict that a map has for a field; goes on when it has none.
+    Vmap(Field, Name),
+    /// Counts packets and bytes.
+    Counter,
+    /// Goes on for so many packets a second, with a burst of as many.
+    Limit(u32),
+    /// Sends a copy of the packet's head to a netlink log group.
+    Log {
+        /// The group.
+        group: u16,
+        /// What is said with it.
+        prefix: &'static str,
+    },
+    /// Ends the rule.
+    Verdict(Verdict),
+}
+
+/// `ct state invalid`, as a bit of [`Statement::CtState`].
+pub const CT_INVALID: u32 = 1;
+/// `ct state untracked`, as a bit of [`Statement::CtState`].
+pub const CT_UNTRACKED: u32 = 64;
+
+/// What a rule or a map looks at. The fields of a connection are the same for all of its packets,
+/// those of the other direction and ICMP errors about it included, and are those after NAT of the
+/// destination and before NAT of the source: the addresses that policy means (E1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// Who opened the connection: `ct original ip saddr`.
+    CtSource(Family),
+    /// Who it was opened to: `ct reply ip saddr`.
+    CtDestination(Family),
+    /// The protocol of the connection: `ct original protocol`.
+    CtProtocol,
+    /// The port it was opened to: `ct reply proto-src`.
+    CtPort,
+    /// The source address in the packet: `ip saddr`.
+    Source(Family),
+    /// The destination address in the packet: `ip daddr`.
+    Destination(Family),
+}
+
+/// What happens to a packet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It leaves our table.
+    Accept,
+    /// It is gone.
+    Drop,
+    /// On with the rule after the jump that led here.
+    Return,
+    /// To a chain, and back at its end.
+    Jump(Name),
+    /// To a chain, and at its end back to where the last jump came from.
+    Goto(Name),
+}
+
+/// A set, or a map to verdicts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    /// What its elements look like.
+    pub kind: SetKind,
+    /// Its elements.
+    pub elements: Elements,
+}
+
+/// The shapes of sets that we use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SetKind {
+    /// Addresses. Keys: [`Key::Address`].
+    Addresses(Family),
+    /// Addresses to verdicts. Keys: [`Key::Address`].
+    AddressMap(Family),
+    /// Ranges of addresses to verdicts. Keys: [`Key::Range`], disjoint.
+    RangeMap(Family),
+    /// Pairs of addresses. Keys: [`Key::Pair`].
+    Pairs(Family),
+    /// Address, protocol and one port. Keys: [`Key::Port`] with `first == last`.
+    Ports(Family),
+    /// Address, protocol and a range of ports. Keys: [`Key::Port`], disjoint.
+    PortRanges(Family),
+}
+
+impl SetKind {
+    /// Whether its elements have verdicts.
+    pub fn is_map(self) -> bool {
+        matches!(self, SetKind::AddressMap(_) | SetKind::RangeMap(_))
+    }
+
+    /// Whether its elements are intervals.
+    pub fn is_interval(self) -> bool {
+        matches!(self, SetKind::RangeMap(_) | SetKind::PortRanges(_))
+    }
+
+    /// The family of its addresses.
+    pub fn family(self) -> Family {
+        match self {
+            SetKind::Addresses(f)
+            | SetKind::AddressMap(f)
+            | SetKind::RangeMap(f)
+            | SetKind::Pairs(f)
+            | SetKind::Ports(f)
+            | SetKind::PortRanges(f) => f,
+        }
+    }
+}
+
+/// The key of an element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// An address.
+    Address(IpAddr),
+    /// A closed interval of addresses.
+    Range(IpAddr, IpAddr),
+    /// Two addresses.
+    Pair(IpAddr, IpAddr),
+    /// Ports of an address.
+    Port {
+        /// The address.
+        address: IpAddr,
+        /// The protocol.
+        protocol: Protocol,
+        /// First port.
+        first: u16,
+        /// Last port, not below `first`.
+        last: u16,
+    },
+}
+
+/// The number of a protocol in IP headers.
+pub fn protocol_number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+        Protocol::Sctp => 132,
+    }
+}
+
+impl fmt::Display for Verdict {
+    /// As nft writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Accept => f.write_str("accept"),
+            Verdict::Drop => f.write_str("drop"),
+            Verdict::Return => f.write_str("return"),
+            Verdict::Jump(chain) => write!(f, "jump {chain}"),
+            Verdict::Goto(chain) => write!(f, "goto {chain}"),
+        }
+    }
+}
