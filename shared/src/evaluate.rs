@@ -367,6 +367,15 @@ fn note_namespaces(compiled: &Compiled, judgement: &Judgement, peer: &Known<'_>,
     }
 }
 
+/// Every port on which one direction allows a group of subjects and a class of peers to talk.
+pub fn side_ports(side: &Side, group: GroupId, peer: &PeerClass) -> PortSet {
+    let names = side.names_between(group, peer);
+    let region = |rule: &CompiledRule| {
+        if side.rule_has_peer(rule, peer) { side.rule_ports(rule, names) } else { PortSet::EMPTY }
+    };
+    flatten(&PortSet::all(), &PortSet::EMPTY, &tiers(side.policies_of(group), region))
+}
+
 /// Every port on which one party reaches another in one family, exemptions included.
 /// Where an address is not known, `addresses` says which blocks are taken to hold it (B8).
 pub fn allowed_ports(
@@ -387,13 +396,7 @@ pub fn allowed_ports(
         return PortSet::all();
     }
     let ports = |side: &Side, subject: &Known<'_>, peer: &Known<'_>| {
-        let group = subject.group(side.direction);
-        let peer = peer.as_peer(side, family, addresses);
-        let names = side.names_between(group, &peer);
-        let region = |rule: &CompiledRule| {
-            if side.rule_has_peer(rule, &peer) { side.rule_ports(rule, names) } else { PortSet::EMPTY }
-        };
-        flatten(&PortSet::all(), &PortSet::EMPTY, &tiers(side.policies_of(group), region))
+        side_ports(side, subject.group(side.direction), &peer.as_peer(side, family, addresses))
     };
     let egress = ports(compiled.side(Direction::Egress), &a, &b);
     egress.intersection(&ports(compiled.side(Direction::Ingress), &b, &a))

@@ -13,6 +13,8 @@ use std::sync::Arc;
 /// The verdict of a map's element; `None` in sets.
 pub type Value = Option<Verdict>;
 type Shard = BTreeMap<Key, Value>;
+/// Elements in a list.
+pub type List = Vec<(Key, Value)>;
 
 /// Above so many elements there are [`SHARDS`] of them.
 const LARGE: usize = 2048;
@@ -86,9 +88,9 @@ impl Elements {
 
     /// What has to be taken out of and put into `self` to make it `new`. A key whose value changed
     /// is in both lists.
-    pub fn changes_to(&self, new: &Elements) -> (Vec<(Key, Value)>, Vec<(Key, Value)>) {
+    pub fn changes_to(&self, new: &Elements) -> (List, List) {
         let (mut gone, mut come) = (Vec::new(), Vec::new());
-        let missing_in = |own: &Shard, other: &dyn Fn(&Key) -> Option<Value>, list: &mut Vec<(Key, Value)>| {
+        let missing_in = |own: &Shard, other: &dyn Fn(&Key) -> Option<Value>, list: &mut List| {
             list.extend(own.iter().filter(|(k, v)| other(k).as_ref() != Some(v)).map(|(k, v)| (*k, v.clone())));
         };
         if self.shards.len() == new.shards.len() {

@@ -2,15 +2,16 @@
 //! without a kernel. `render` makes it, `transaction` compares two of them, `kernel` sends the
 //! difference.
 
+pub mod canonical;
 pub mod elements;
-
+pub mod text;
+pub mod walk;
 
 pub use elements::Elements;
 use ipnet::IpNet;
 use netsim_shared::net::Family;
 use netsim_shared::ports::Protocol;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -121,7 +122,7 @@ pub enum Field {
 }
 
 /// What happens to a packet.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// It leaves our table.
     Accept,
@@ -213,18 +214,5 @@ pub fn protocol_number(protocol: Protocol) -> u8 {
         Protocol::Tcp => 6,
         Protocol::Udp => 17,
         Protocol::Sctp => 132,
-    }
-}
-
-impl fmt::Display for Verdict {
-    /// As nft writes it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Verdict::Accept => f.write_str("accept"),
-            Verdict::Drop => f.write_str("drop"),
-            Verdict::Return => f.write_str("return"),
-            Verdict::Jump(chain) => write!(f, "jump {chain}"),
-            Verdict::Goto(chain) => write!(f, "goto {chain}"),
-        }
     }
 }

@@ -100,6 +100,7 @@ struct NamespaceState {
 #[derive(Debug, Clone)]
 pub struct Compiled {
     modes: Modes,
+    epoch: u64,
     families: Vec<Family>,
     names: Interner<Box<str>>,
     namespaces: Vec<NamespaceState>,
@@ -154,6 +155,7 @@ impl Compiled {
     pub fn new(index: &ClusterIndex, modes: &Modes) -> Self {
         let mut compiled = Compiled {
             modes: modes.clone(),
+            epoch: 0,
             families: families_of(index, modes),
             names: Interner::default(),
             namespaces: Vec::new(),
@@ -203,7 +205,7 @@ impl Compiled {
     pub fn update(&mut self, index: &ClusterIndex, change: &Change) {
         match change {
             Change::Lookup => self.follow_families(index),
-            Change::Topology => *self = Compiled::new(index, &self.modes),
+            Change::Topology => self.anew(index),
             Change::Namespace(name) => {
                 let id = self.namespace_id(index, name);
                 let (labels, synthesized) = self.labels_of(index, name);
@@ -216,6 +218,7 @@ impl Compiled {
                 let namespace = self.namespace_id(index, &key.0);
                 let fallout = self.set_policy(index, key);
                 if fallout.everything {
+                    self.epoch += 1;
                     self.rebuild_blocks(index);
                     self.refresh_all();
                     return;
@@ -246,7 +249,7 @@ impl Compiled {
                 };
                 let standing = |w: &Option<_>| w.as_ref().is_some_and(|w| index.has_workload_of(&key.0, w));
                 if workload != workload_before && (standing(&workload) || standing(&workload_before)) {
-                    *self = Compiled::new(index, &self.modes);
+                    self.anew(index);
                     return;
                 }
                 match pod {
@@ -262,8 +265,13 @@ impl Compiled {
     fn follow_families(&mut self, index: &ClusterIndex) {
         let of_pods = Family::ALL.into_iter().filter(|family| *self.addressed.get(*family) > 0);
         if families_with(index, &self.modes, of_pods) != self.families {
-            *self = Compiled::new(index, &self.modes);
+            self.anew(index);
         }
+    }
+
+    fn anew(&mut self, index: &ClusterIndex) {
+        let epoch = self.epoch + 1;
+        *self = Compiled { epoch, ..Compiled::new(index, &self.modes) };
     }
 
     fn labels_of(&mut self, index: &ClusterIndex, name: &str) -> (LabelsId, bool) {
@@ -469,6 +477,12 @@ impl Compiled {
     /// The modes it was compiled with.
     pub fn modes(&self) -> &Modes {
         &self.modes
+    }
+
+    /// Grows when numbers of classes, groups or endpoints that were given before lose their meaning:
+    /// what a reader keeps by such numbers is then to be made anew.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// The families in use.

@@ -1,0 +1,156 @@
+//! The part of the ruleset that does not depend on policies: hooks, the way of a packet through
+//! them, and what happens to what is denied.
+//!
+//! ```text
+//! forward ─┬─ stamped by this generation: accept
+//! output ──┘                 └─ judge ─┬─ not tracked ─ untracked: by the packet's own addresses
+//!                                      ├─ egress ─ is the source a pod of this node? ─ egress4 ─ class of the peer
+//!                                      ├─ ingress ─ is the destination? ─ ingress4 ─ class of the peer
+//!                                      └─ stamp
+//! ```
+//!
+//! A connection is judged when it has no stamp of the current generation in its mark: when it is
+//! new, and again after every change that may deny something. What is looked at are the tuples of
+//! the connection, the same for the packets of both directions, so replies of a connection that
+//! is denied now are cut as well.
+
+use super::{Options, UnknownPods};
+use crate::ruleset::{CT_INVALID, CT_UNTRACKED, Chain, Field, Hook, Name, Rule, Statement, Verdict};
+use ipnet::IpNet;
+use netsim_shared::net::{Family, family_of};
+use netsim_shared::policy::Direction;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// `4` or `6`, as names end.
+pub fn digit(family: Family) -> char {
+    match family {
+        Family::V4 => '4',
+        Family::V6 => '6',
+    }
+}
+
+/// The map of the node's pods in a direction: isolated ones to their chain.
+pub fn pods_map(direction: Direction, family: Family) -> Name {
+    format!("{direction}_pods{}", digit(family)).into()
+}
+
+/// The chain of the node's isolated pods in a direction.
+pub fn isolated_chain(direction: Direction, family: Family) -> Name {
+    format!("{direction}{}", digit(family)).into()
+}
+
+/// The chain that ends what a direction denies.
+pub fn deny_chain(direction: Direction) -> Name {
+    format!("deny_{direction}").into()
+}
+
+/// Who is bound by a direction: the source by egress, the destination by ingress.
+pub fn subject_field(direction: Direction, family: Family) -> Field {
+    match direction {
+        Direction::Ingress => Field::CtDestination(family),
+        Direction::Egress => Field::CtSource(family),
+    }
+}
+
+/// The other end.
+pub fn peer_field(direction: Direction, family: Family) -> Field {
+    match direction {
+        Direction::Ingress => Field::CtSource(family),
+        Direction::Egress => Field::CtDestination(family),
+    }
+}
+
+/// A rule of one verdict.
+pub fn only(verdict: Verdict) -> Rule {
+    vec![Statement::Verdict(verdict)]
+}
+
+fn jump(chain: &str) -> Rule {
+    only(Verdict::Jump(chain.into()))
+}
+
+fn goto(chain: &str) -> Rule {
+    only(Verdict::Goto(chain.into()))
+}
+
+/// ICMPv6 messages that always pass (C5): multicast listener and neighbour discovery.
+const NEIGHBOUR_DISCOVERY: [(u8, u8); 2] = [(130, 137), (143, 143)];
+
+fn link_local() -> IpNet {
+    IpNet::V6(ipnet::Ipv6Net::new_assert(std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10))
+}
+
+/// The chains that every ruleset has. `pod_cidrs` are the ranges of this node's pods, `stamp` the
+/// current stamp.
+pub fn chains(options: &Options, pod_cidrs: &[IpNet], stamp: u32) -> BTreeMap<Name, Arc<Chain>> {
+    let mask = options.mark_mask;
+    let stamped = || vec![Statement::CtMark { mask, value: stamp }, Statement::Verdict(Verdict::Accept)];
+    let deny = |direction| only(Verdict::Goto(deny_chain(direction)));
+    let mut chains = BTreeMap::new();
+    let mut add = |name: &str, hook: Option<Hook>, rules: Vec<Rule>| {
+        chains.insert(Name::from(name), Arc::new(Chain { hook, rules }));
+    };
+    add("forward", Some(Hook::Forward), vec![stamped(), goto("judge")]);
+    // What the node itself sends may reach its pods (D2). Others' packets leave by this hook only
+    // where a proxy on the node keeps their source address, as IPVS does.
+    let own = vec![Statement::SourceIsLocal, Statement::Verdict(Verdict::Accept)];
+    add("output", Some(Hook::Output), vec![own, stamped(), goto("judge")]);
+    let no_tuple = Statement::CtState(CT_INVALID | CT_UNTRACKED);
+    // Pods on one bridge have link-local addresses by which policy cannot know them.
+    let by_link = Statement::InBlock(Field::CtDestination(Family::V6), link_local());
+    add(
+        "judge",
+        None,
+        vec![
+            vec![no_tuple, Statement::Verdict(Verdict::Goto("untracked".into()))],
+            vec![by_link, Statement::Verdict(Verdict::Goto(deny_chain(Direction::Ingress)))],
+            jump("egress"),
+            jump("ingress"),
+            vec![Statement::SetCtMark { mask, value: stamp }],
+        ],
+    );
+    let mut untracked: Vec<Rule> = NEIGHBOUR_DISCOVERY
+        .iter()
+        .map(|(first, last)| vec![Statement::Icmpv6Type(*first, *last), Statement::Verdict(Verdict::Accept)])
+        .collect();
+    untracked.extend([jump("untracked_egress"), jump("untracked_ingress")]);
+    add("untracked", None, untracked);
+    for direction in Direction::ALL {
+        // A known pod is isolated or returns; what is left in the pods' range is not known yet.
+        let dispatch = |field: &dyn Fn(Family) -> Field| {
+            let known = Family::ALL.map(|family| vec![Statement::Vmap(field(family), pods_map(direction, family))]);
+            let unknown = pod_cidrs.iter().filter(|_| options.unknown_pods == UnknownPods::Deny).map(|block| {
+                let inside = Statement::InBlock(field(family_of(block)), *block);
+                vec![inside, Statement::Verdict(Verdict::Goto(deny_chain(direction)))]
+            });
+            known.into_iter().chain(unknown).collect::<Vec<Rule>>()
+        };
+        add(direction.field(), None, dispatch(&|family| subject_field(direction, family)));
+        // Of a packet without a connection nothing is known but its own addresses, and the chains
+        // of isolated pods look at connections: there it matches nothing, and is denied.
+        let of_packet = |family| match direction {
+            Direction::Ingress => Field::Destination(family),
+            Direction::Egress => Field::Source(family),
+        };
+        add(&format!("untracked_{direction}"), None, dispatch(&of_packet));
+        let mut denied = vec![vec![Statement::Counter]];
+        if options.audit {
+            let prefix = match direction {
+                Direction::Ingress => "ingress",
+                Direction::Egress => "egress",
+            };
+            let log = Statement::Log { group: options.log_group, prefix };
+            denied.push(vec![Statement::Limit(AUDIT_LOGS_PER_SECOND), log]);
+        }
+        denied.push(only(if options.audit { Verdict::Return } else { Verdict::Drop }));
+        add(&deny_chain(direction), None, denied);
+        for family in Family::ALL {
+            add(&isolated_chain(direction, family), None, vec![deny(direction)]);
+        }
+    }
+    chains
+}
+
+/// How many connections a second are written to the log in audit mode; all are counted.
+const AUDIT_LOGS_PER_SECOND: u32 = 100;

@@ -1,0 +1,171 @@
+//! A ruleset as nft reads and prints it: for people, for `render`, and to compare with what
+//! `nft list table` says.
+
+use super::{CT_INVALID, CT_UNTRACKED, Field, Hook, Key, PRIORITY, Rule, Ruleset, SetKind, Statement, Verdict};
+use netsim_shared::net::Family;
+use netsim_shared::ports::Protocol;
+use std::fmt::{self, Write};
+
+/// The table as text for `nft -f`. Deterministic: names and elements are sorted.
+pub fn table(name: &str, ruleset: &Ruleset) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    _ = write_table(&mut out, name, ruleset);
+    out
+}
+
+fn write_table(out: &mut String, name: &str, ruleset: &Ruleset) -> fmt::Result {
+    writeln!(out, "table inet {name} {{")?;
+    for (name, set) in &ruleset.sets {
+        let word = if set.kind.is_map() { "map" } else { "set" };
+        writeln!(out, "\t{word} {name} {{\n\t\ttype {}", type_of(set.kind))?;
+        if set.kind.is_interval() {
+            writeln!(out, "\t\tflags interval")?;
+        }
+        let elements = set.elements.sorted();
+        for (i, (key, value)) in elements.iter().enumerate() {
+            let before = if i == 0 { "\t\telements = { " } else { ",\n\t\t\t     " };
+            write!(out, "{before}{}", KeyText(key))?;
+            if let Some(verdict) = value {
+                write!(out, " : {verdict}")?;
+            }
+        }
+        writeln!(out, "{}\t}}\n", if elements.is_empty() { "" } else { " }\n" })?;
+    }
+    for (i, (name, chain)) in ruleset.chains.iter().enumerate() {
+        let gap = if i == 0 { "" } else { "\n" };
+        writeln!(out, "{gap}\tchain {name} {{")?;
+        if let Some(hook) = chain.hook {
+            writeln!(out, "\t\ttype filter hook {hook} priority filter - {}; policy accept;", -PRIORITY)?;
+        }
+        for rule in &chain.rules {
+            writeln!(out, "\t\t{}", RuleText(rule))?;
+        }
+        writeln!(out, "\t}}")?;
+    }
+    writeln!(out, "}}")
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Hook::Forward => "forward",
+            Hook::Output => "output",
+        })
+    }
+}
+
+fn address_type(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ipv4_addr",
+        Family::V6 => "ipv6_addr",
+    }
+}
+
+fn type_of(kind: SetKind) -> String {
+    let address = address_type(kind.family());
+    match kind {
+        SetKind::Addresses(_) => address.to_owned(),
+        SetKind::AddressMap(_) | SetKind::RangeMap(_) => format!("{address} : verdict"),
+        SetKind::Pairs(_) => format!("{address} . {address}"),
+        SetKind::Ports(_) | SetKind::PortRanges(_) => format!("{address} . inet_proto . inet_service"),
+    }
+}
+
+/// A key as nft writes it.
+pub struct KeyText<'k>(pub &'k Key);
+
+impl fmt::Display for KeyText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Key::Address(address) => write!(f, "{address}"),
+            Key::Range(first, last) if first == last => write!(f, "{first}"),
+            Key::Range(first, last) => write!(f, "{first}-{last}"),
+            Key::Pair(a, b) => write!(f, "{a} . {b}"),
+            Key::Port { address, protocol, first, last } => {
+                let protocol = match protocol {
+                    Protocol::Tcp => "tcp",
+                    Protocol::Udp => "udp",
+                    Protocol::Sctp => "sctp",
+                };
+                write!(f, "{address} . {protocol} . {first}")?;
+                if first == last { Ok(()) } else { write!(f, "-{last}") }
+            }
+        }
+    }
+}
+
+/// A rule as nft writes it.
+pub struct RuleText<'r>(pub &'r Rule);
+
+impl fmt::Display for RuleText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, statement) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_char(' ')?;
+            }
+            statement.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Statement::CtState(states) => {
+                let named = [(CT_INVALID, "invalid"), (CT_UNTRACKED, "untracked")];
+                let names: Vec<&str> = named.iter().filter(|(bit, _)| states & bit != 0).map(|(_, n)| *n).collect();
+                write!(f, "ct state {}", names.join(","))
+            }
+            Statement::CtMark { mask, value } => write!(f, "ct mark & 0x{mask:08x} == 0x{value:08x}"),
+            Statement::SetCtMark { mask, value } => {
+                write!(f, "ct mark set ct mark & 0x{:08x} | 0x{value:08x}", !mask)
+            }
+            Statement::SourceIsLocal => f.write_str("fib saddr type local"),
+            Statement::Icmpv6Type(first, last) if first == last => write!(f, "icmpv6 type {first}"),
+            Statement::Icmpv6Type(first, last) => write!(f, "icmpv6 type {first}-{last}"),
+            Statement::InBlock(field, block) => write!(f, "{field} {block}"),
+            Statement::InSet(fields, set) => {
+                for (i, field) in fields.iter().enumerate() {
+                    write!(f, "{}{field}", if i == 0 { "" } else { " . " })?;
+                }
+                write!(f, " @{set}")
+            }
+            Statement::Vmap(field, map) => write!(f, "{field} vmap @{map}"),
+            Statement::Counter => f.write_str("counter"),
+            Statement::Limit(rate) => write!(f, "limit rate {rate}/second burst {rate} packets"),
+            Statement::Log { group, prefix } => write!(f, "log prefix \"{prefix}\" group {group} snaplen 128"),
+            Statement::Verdict(verdict) => verdict.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ip = |family: &Family| match family {
+            Family::V4 => "ip",
+            Family::V6 => "ip6",
+        };
+        match self {
+            Field::CtSource(family) => write!(f, "ct original {} saddr", ip(family)),
+            Field::CtDestination(family) => write!(f, "ct reply {} saddr", ip(family)),
+            Field::CtProtocol => f.write_str("ct original protocol"),
+            Field::CtPort => f.write_str("ct reply proto-src"),
+            Field::Source(family) => write!(f, "{} saddr", ip(family)),
+            Field::Destination(family) => write!(f, "{} daddr", ip(family)),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Accept => f.write_str("accept"),
+            Verdict::Drop => f.write_str("drop"),
+            Verdict::Return => f.write_str("return"),
+            Verdict::Jump(chain) => write!(f, "jump {chain}"),
+            Verdict::Goto(chain) => write!(f, "goto {chain}"),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What a ruleset does with a packet, worked out without a kernel: the tests' link between
+//! `evaluate` and what the kernel is told.
+
+use super::{CT_INVALID, CT_UNTRACKED, Field, Hook, Key, Name, Ruleset, SetKind, Statement, Verdict};
+use netsim_shared::net::Family;
+use netsim_shared::ports::Protocol;
+use std::net::IpAddr;
+
+/// A packet as rules see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Packet {
+    /// Who opened its connection.
+    pub source: IpAddr,
+    /// Who it was opened to.
+    pub destination: IpAddr,
+    /// The protocol; `None` for any other than the three that policies know.
+    pub protocol: Option<Protocol>,
+    /// The port it was opened to.
+    pub port: u16,
+    /// Whether the kernel tracks its connection.
+    pub tracked: bool,
+    /// The mark of its connection.
+    pub mark: u32,
+    /// The type of an ICMPv6 message.
+    pub icmpv6: Option<u8>,
+    /// Whether the source is an address of the node.
+    pub from_node: bool,
+}
+
+/// Where a packet ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// Whether it passes.
+    pub passes: bool,
+    /// The mark of its connection afterwards.
+    pub mark: u32,
+    /// The chain whose rule dropped it.
+    pub dropped_in: Option<Name>,
+}
+
+enum Step {
+    /// To the next rule, or back to the caller.
+    On,
+    Accept,
+    Drop(Name),
+}
+
+struct Walk<'r> {
+    ruleset: &'r Ruleset,
+    packet: Packet,
+    mark: u32,
+}
+
+/// Walks a packet through a hook. Chains that do not exist are passed as if they were empty.
+pub fn walk(ruleset: &Ruleset, hook: Hook, packet: Packet) -> End {
+    let mut walk = Walk { ruleset, packet, mark: packet.mark };
+    let base = ruleset.chains.iter().find(|(_, chain)| chain.hook == Some(hook));
+    let step = base.map_or(Step::On, |(name, _)| walk.chain(name));
+    let dropped_in = if let Step::Drop(chain) = step { Some(chain) } else { None };
+    End { passes: dropped_in.is_none(), mark: walk.mark, dropped_in }
+}
+
+impl Walk<'_> {
+    fn chain(&mut self, name: &Name) -> Step {
+        let Some(chain) = self.ruleset.chains.get(name) else { return Step::On };
+        for rule in &chain.rules {
+            let verdict = rule.iter().try_for_each(|statement| match self.statement(statement) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(None),
+                Err(verdict) => Err(Some(verdict)),
+            });
+            match verdict {
+                Ok(()) | Err(None) => {}
+                Err(Some(Verdict::Accept)) => return Step::Accept,
+                Err(Some(Verdict::Drop)) => return Step::Drop(name.clone()),
+                Err(Some(Verdict::Return)) => return Step::On,
+                Err(Some(Verdict::Goto(chain))) => return self.chain(&chain),
+                Err(Some(Verdict::Jump(chain))) => match self.chain(&chain) {
+                    Step::On => {}
+                    end => return end,
+                },
+            }
+        }
+        Step::On
+    }
+
+    /// Whether the rule goes on, or the verdict that ends it.
+    fn statement(&mut self, statement: &Statement) -> Result<bool, Verdict> {
+        let packet = self.packet;
+        Ok(match statement {
+            Statement::CtState(states) => !packet.tracked && states & (CT_INVALID | CT_UNTRACKED) != 0,
+            Statement::CtMark { mask, value } => packet.tracked && self.mark & mask == *value,
+            Statement::SetCtMark { mask, value } => {
+                if packet.tracked {
+                    self.mark = self.mark & !mask | value;
+                }
+                true
+            }
+            Statement::SourceIsLocal => packet.from_node,
+            Statement::Icmpv6Type(first, last) => packet.icmpv6.is_some_and(|t| (*first..=*last).contains(&t)),
+            Statement::InBlock(field, block) => self.address(*field).is_some_and(|address| block.contains(&address)),
+            Statement::InSet(fields, name) => {
+                let Some(set) = self.ruleset.sets.get(name) else { return Ok(false) };
+                self.key(fields).is_some_and(|key| holds(set.kind, &key, set).is_some())
+            }
+            Statement::Vmap(field, name) => {
+                let Some(set) = self.ruleset.sets.get(name) else { return Ok(false) };
+                let found = self.address(*field).and_then(|a| holds(set.kind, &Key::Address(a), set));
+                return found.flatten().map_or(Ok(true), Err);
+            }
+            Statement::Counter | Statement::Log { .. } => true,
+            // Rates are not modelled; what follows a limit only reports.
+            Statement::Limit(_) => false,
+            Statement::Verdict(verdict) => return Err(verdict.clone()),
+        })
+    }
+
+    fn address(&self, field: Field) -> Option<IpAddr> {
+        let (address, family, tracked) = match field {
+            Field::CtSource(family) => (self.packet.source, family, true),
+            Field::CtDestination(family) => (self.packet.destination, family, true),
+            Field::Source(family) => (self.packet.source, family, false),
+            Field::Destination(family) => (self.packet.destination, family, false),
+            Field::CtProtocol | Field::CtPort => return None,
+        };
+        (Family::of(address) == family && (self.packet.tracked || !tracked)).then_some(address)
+    }
+
+    fn key(&self, fields: &[Field]) -> Option<Key> {
+        match fields {
+            [field] => Some(Key::Address(self.address(*field)?)),
+            [field, Field::CtProtocol, Field::CtPort] => {
+                let (address, protocol, port) = (self.address(*field)?, self.packet.protocol?, self.packet.port);
+                Some(Key::Port { address, protocol, first: port, last: port })
+            }
+            [a, b] => Some(Key::Pair(self.address(*a)?, self.address(*b)?)),
+            _ => None,
+        }
+    }
+}
+
+/// The value that a set has for a key; intervals hold what lies in them.
+fn holds(kind: SetKind, key: &Key, set: &super::Set) -> Option<Option<Verdict>> {
+    if !kind.is_interval() {
+        return set.elements.get(key).cloned();
+    }
+    let inside = |element: &Key| match (element, key) {
+        (Key::Range(first, last), Key::Address(a)) => first <= a && a <= last,
+        (Key::Port { address, protocol, first, last }, Key::Port { address: a, protocol: p, first: port, .. }) => {
+            address == a && protocol == p && first <= port && port <= last
+        }
+        _ => false,
+    };
+    set.elements.iter().find(|(element, _)| inside(element)).map(|(_, value)| value.clone())
+}

@@ -1,0 +1,430 @@
+//! Properties of the ruleset over random clusters, without a kernel: a packet that walks through the
+//! rulesets of the two nodes of a connection ends as `evaluate` says; a ruleset that was kept up to
+//! date is the one made anew; and transactions lead from one to the other.
+//!
+//! `PROPTEST_CASES=20000 cargo test -p netsim-enforcer --test rendered` looks further.
+
+use netsim_enforcer::render::{Changed, Options, Renderer, UnknownPods, render};
+use netsim_enforcer::ruleset::canonical::canonical;
+use netsim_enforcer::ruleset::text::table;
+use netsim_enforcer::ruleset::walk::{Packet, walk};
+use netsim_enforcer::ruleset::{Chain, Elements, Hook, Name, Ruleset, Set};
+use netsim_enforcer::transaction::{Op, Transaction, between, may_deny};
+use netsim_shared::cluster::{Change, ClusterIndex, Key};
+use netsim_shared::compile::{Address, Compiled, EndpointKey, Modes};
+use netsim_shared::evaluate::{Exemption, Outcome, Party, evaluate};
+use netsim_shared::net::Family;
+use netsim_shared::policy::{Direction, PortMatch};
+use netsim_shared::ports::Protocol;
+use netsim_testkit::arbitrary::{self, Cluster, cluster, op, outside, read};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+type Checked = Result<(), TestCaseError>;
+
+fn check<S: Strategy<Value: Debug>>(cases: u32, inputs: S, property: impl Fn(S::Value) -> Checked) {
+    let mut config = Config { failure_persistence: None, max_shrink_iters: 2000, ..Config::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = cases;
+        config.rng_seed = RngSeed::Fixed(1);
+    }
+    match TestRunner::new(config).run(&inputs, property) {
+        Ok(()) => {}
+        Err(TestError::Fail(why, input)) => panic!("{why}\nthe smallest input found:\n{input:?}"),
+        Err(TestError::Abort(why)) => panic!("{why}"),
+    }
+}
+
+fn options(node: &str) -> Options {
+    Options { node: node.into(), ..Options::default() }
+}
+
+fn nodes(compiled: &Compiled) -> BTreeSet<Box<str>> {
+    compiled.entries().filter_map(|(_, entry)| entry.endpoint.node.clone()).collect()
+}
+
+/// The ports that rules and pods name, with their neighbours.
+fn ports(index: &ClusterIndex) -> BTreeSet<u16> {
+    let rules = index.policies().flat_map(|p| Direction::ALL.into_iter().filter_map(|d| p.rules(d)).flatten());
+    let of_rules = rules.flat_map(|rule| rule.ports.iter().flatten()).flat_map(|port| match port {
+        PortMatch::Range(range) => vec![range.from, range.to],
+        PortMatch::Named(_) => Vec::new(),
+    });
+    let of_pods = index.pods().flat_map(|pod| &pod.spec.ports).map(|port| port.port);
+    let near = of_rules.chain(of_pods).chain([1, u16::MAX]);
+    near.flat_map(|n| [n.saturating_sub(1).max(1), n, n.saturating_add(1)]).collect()
+}
+
+struct End {
+    party: Party,
+    address: IpAddr,
+    /// The node whose ruleset its packets pass, for pods.
+    node: Option<Box<str>>,
+}
+
+/// Everything that has an address which is its own.
+fn ends(compiled: &Compiled) -> Vec<End> {
+    let pods = compiled.entries().flat_map(|(id, entry)| {
+        Family::ALL.into_iter().filter_map(move |family| match entry.endpoint.addresses.get(family) {
+            Address::Known(address) if !entry.endpoint.host_network && compiled.at_address(*address) == Some(id) => {
+                Some(End { party: Party::Endpoint(id), address: *address, node: entry.endpoint.node.clone() })
+            }
+            _ => None,
+        })
+    });
+    let others = outside(&Family::ALL).into_iter().filter(|a| compiled.at_address(*a).is_none());
+    pods.chain(others.map(|address| End { party: Party::Address(address), address, node: None })).collect()
+}
+
+fn packet(source: IpAddr, destination: IpAddr, protocol: Protocol, port: u16) -> Packet {
+    Packet {
+        source,
+        destination,
+        protocol: Some(protocol),
+        port,
+        tracked: true,
+        mark: 0,
+        icmpv6: None,
+        from_node: false,
+    }
+}
+
+/// What a ruleset leaves out on purpose: link-local addresses, which pods of one bridge share.
+fn by_link(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+#[test]
+fn a_packet_ends_as_the_evaluator_says() {
+    check(400, cluster(), |cluster| {
+        let index = cluster.index();
+        let compiled = Compiled::new(&index, &cluster.modes);
+        let rulesets: BTreeMap<Box<str>, Ruleset> = nodes(&compiled)
+            .into_iter()
+            .map(|node| (node.clone(), render(&compiled, &options(&node), &[], 1)))
+            .collect();
+        let (ends, ports) = (ends(&compiled), ports(&index));
+        for a in &ends {
+            for b in &ends {
+                let family = Family::of(a.address);
+                let both_outside = a.node.is_none() && b.node.is_none();
+                if family != Family::of(b.address) || both_outside || by_link(b.address) {
+                    continue;
+                }
+                for protocol in Protocol::ALL {
+                    for port in &ports {
+                        let Some(decision) = evaluate(&compiled, a.party, b.party, protocol, *port, family) else {
+                            continue;
+                        };
+                        let own_node = matches!(decision.exemption, Some(Exemption::OwnNode(_)));
+                        // A pod without a node is under no ruleset.
+                        let unbound = |end: &End| matches!(end.party, Party::Endpoint(_)) && end.node.is_none();
+                        if own_node || decision.outcome == Outcome::Unknown || unbound(a) || unbound(b) {
+                            continue;
+                        }
+                        let mut on: Vec<&Ruleset> =
+                            [&a.node, &b.node].into_iter().flatten().map(|n| &rulesets[n]).collect();
+                        on.dedup_by(|a, b| std::ptr::eq(*a, *b));
+                        let packet = packet(a.address, b.address, protocol, *port);
+                        let passes = on.iter().all(|ruleset| walk(ruleset, Hook::Forward, packet).passes);
+                        if passes != (decision.outcome == Outcome::Allowed) {
+                            let why = format!(
+                                "{} -> {} {protocol} {port}: evaluated {:?}, in the ruleset it {}",
+                                a.address,
+                                b.address,
+                                decision.outcome,
+                                if passes { "passes" } else { "is dropped" }
+                            );
+                            return Err(TestCaseError::fail(why));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Applies a transaction as the kernel does: what cannot be done is an error.
+fn apply(ruleset: &Ruleset, transaction: &Transaction) -> Result<Ruleset, String> {
+    let mut new = ruleset.clone();
+    for op in &transaction.ops {
+        let refused = |what: &str| Err(format!("{what}: {op:?}"));
+        match op {
+            Op::AddTable => {}
+            Op::DeleteTable => new = Ruleset::default(),
+            Op::AddSet(name, kind) => {
+                if new.sets.insert(name.clone(), Arc::new(Set { kind: *kind, elements: Elements::default() })).is_some()
+                {
+                    return refused("exists");
+                }
+            }
+            Op::AddChain(name, hook) => {
+                if new.chains.insert(name.clone(), Arc::new(Chain { hook: *hook, rules: vec![] })).is_some() {
+                    return refused("exists");
+                }
+            }
+            Op::DeleteSet(name) => {
+                let named = new.chains.values().any(|c| format!("{:?}", c.rules).contains(&format!("{name:?}")));
+                if named || new.sets.remove(name).is_none() {
+                    return refused("busy or missing");
+                }
+            }
+            Op::DeleteChain(name) => {
+                let text = format!("{name:?}");
+                let by_rule = new.chains.values().any(|c| format!("{:?}", c.rules).contains(&text));
+                let by_element =
+                    new.sets.values().any(|s| s.elements.iter().any(|(_, v)| format!("{v:?}").contains(&text)));
+                if by_rule || by_element || new.chains.remove(name).is_none() {
+                    return refused("busy or missing");
+                }
+            }
+            Op::FlushChain(name) => match new.chains.get_mut(name) {
+                Some(chain) => Arc::make_mut(chain).rules.clear(),
+                None => return refused("missing"),
+            },
+            Op::AddRule(name, rule) => match new.chains.get_mut(name) {
+                Some(chain) => Arc::make_mut(chain).rules.push(rule.clone()),
+                None => return refused("missing"),
+            },
+            Op::AddElements(name, _, elements) => {
+                let Some(set) = new.sets.get_mut(name) else { return refused("missing") };
+                for (key, value) in elements {
+                    if set.elements.get(key).is_some() {
+                        return refused("exists");
+                    }
+                    Arc::make_mut(set).elements.insert(*key, value.clone());
+                }
+            }
+            Op::DeleteElements(name, _, elements) => {
+                let Some(set) = new.sets.get_mut(name) else { return refused("missing") };
+                for (key, _) in elements {
+                    if set.elements.get(key).is_none() {
+                        return refused("missing");
+                    }
+                    Arc::make_mut(set).elements.remove(key);
+                }
+            }
+        }
+    }
+    Ok(new)
+}
+
+/// A cluster under change, with a renderer for each node that follows it.
+struct World {
+    index: ClusterIndex,
+    compiled: Compiled,
+    renderers: BTreeMap<Box<str>, Renderer>,
+}
+
+impl World {
+    fn new(cluster: &Cluster) -> Self {
+        let index = cluster.index();
+        let compiled = Compiled::new(&index, &cluster.modes);
+        let mut world = World { index, compiled, renderers: BTreeMap::new() };
+        world.follow_nodes();
+        world
+    }
+
+    fn follow_nodes(&mut self) {
+        for node in nodes(&self.compiled) {
+            let compiled = &self.compiled;
+            self.renderers.entry(node.clone()).or_insert_with(|| {
+                let mut renderer = Renderer::new(options(&node));
+                renderer.update(compiled, &Changed::Anything);
+                renderer
+            });
+        }
+    }
+
+    fn addresses(&self, key: &Key) -> Vec<IpAddr> {
+        let entry = self.compiled.find(&EndpointKey::pod(key)).and_then(|id| self.compiled.entry(id));
+        let known = |family| match entry?.endpoint.addresses.get(family) {
+            Address::Known(address) => Some(*address),
+            _ => None,
+        };
+        Family::ALL.into_iter().filter_map(known).collect()
+    }
+
+    fn take(&mut self, change: &Change) -> Checked {
+        let touched = if let Change::Pod(key) = change { Some(key) } else { None };
+        let mut addresses = touched.map(|key| self.addresses(key)).unwrap_or_default();
+        self.compiled.update(&self.index, change);
+        addresses.extend(touched.iter().flat_map(|key| self.addresses(key)));
+        let changed = if touched.is_some() { Changed::PodsAt(addresses) } else { Changed::Anything };
+        for (node, renderer) in &mut self.renderers {
+            let before = renderer.ruleset().clone();
+            let after = renderer.update(&self.compiled, &changed).clone();
+            let transaction = between(&before, &after);
+            let applied = apply(&before, &transaction).map_err(TestCaseError::fail)?;
+            prop_assert_eq!(&applied, &after, "the transaction leads elsewhere: {:?}", transaction);
+            prop_assert!(between(&after, &applied).is_empty());
+            let anew = render(&self.compiled, &options(node), &[], 1);
+            let text = |ruleset: &Ruleset| table("netsim", &canonical(ruleset));
+            prop_assert_eq!(text(&after), text(&anew), "node {}", node);
+        }
+        self.follow_nodes();
+        Ok(())
+    }
+}
+
+#[test]
+fn kept_up_to_date_it_is_as_made_anew_and_transactions_lead_there() {
+    check(200, (cluster(), vec(op(), 1..12)), |(cluster, ops)| {
+        let mut world = World::new(&cluster);
+        let mut applied: Vec<arbitrary::Manifest> = cluster.manifests.clone();
+        for op in ops {
+            let changes: Vec<Change> = match op {
+                arbitrary::Op::Apply(manifest) => {
+                    applied.push((*manifest).clone());
+                    read(&manifest).into_iter().filter_map(|o| world.index.apply(o)).collect()
+                }
+                arbitrary::Op::Again(which) => {
+                    let objects = read(&applied[which % applied.len()]);
+                    objects.into_iter().filter_map(|o| world.index.apply(o)).collect()
+                }
+                arbitrary::Op::DeletePod(which) => {
+                    let keys: Vec<Key> = world.index.pods().map(|p| (p.namespace.clone(), p.name.clone())).collect();
+                    let key = keys.get(which % keys.len().max(1));
+                    key.and_then(|(ns, name)| world.index.delete_pod(ns, name)).into_iter().collect()
+                }
+                arbitrary::Op::DeletePolicy(which) => {
+                    let keys: Vec<Key> =
+                        world.index.policies().map(|p| (p.namespace.clone(), p.name.clone())).collect();
+                    let key = keys.get(which % keys.len().max(1));
+                    key.and_then(|(ns, name)| world.index.delete_policy(ns, name)).into_iter().collect()
+                }
+                arbitrary::Op::DeleteNamespace(which) => {
+                    let names: Vec<String> = world.index.namespace_names().into_iter().map(str::to_owned).collect();
+                    let name = names.get(which % names.len().max(1));
+                    name.and_then(|name| world.index.delete_namespace(name)).into_iter().collect()
+                }
+            };
+            for change in changes {
+                world.take(&change)?;
+            }
+        }
+        Ok(())
+    });
+}
+
+/// What a transaction is said not to deny is not denied: every packet that passed still does.
+#[test]
+fn what_may_deny_is_known() {
+    check(200, (cluster(), op()), |(cluster, op)| {
+        let mut index = cluster.index();
+        let compiled = Compiled::new(&index, &cluster.modes);
+        let arbitrary::Op::Apply(manifest) = op else { return Ok(()) };
+        let before: Vec<(Box<str>, Ruleset)> =
+            nodes(&compiled).into_iter().map(|n| (n.clone(), render(&compiled, &options(&n), &[], 1))).collect();
+        read(&manifest).into_iter().for_each(|o| _ = index.apply(o));
+        let after = Compiled::new(&index, &cluster.modes);
+        let (ends, ports) = (ends(&compiled), ports(&index));
+        for (node, old) in before {
+            let new = render(&after, &options(&node), &[], 1);
+            if may_deny(&between(&old, &new)) {
+                continue;
+            }
+            for (a, b) in ends.iter().flat_map(|a| ends.iter().map(move |b| (a, b))) {
+                if Family::of(a.address) != Family::of(b.address) {
+                    continue;
+                }
+                for (protocol, port) in Protocol::ALL.into_iter().flat_map(|p| ports.iter().map(move |port| (p, *port)))
+                {
+                    let packet = packet(a.address, b.address, protocol, port);
+                    let (was, is) = (walk(&old, Hook::Forward, packet), walk(&new, Hook::Forward, packet));
+                    prop_assert!(!was.passes || is.passes, "{} -> {} {protocol} {port}", a.address, b.address);
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+fn ruleset_of(yaml: &str, options: &Options, pod_cidrs: &[&str]) -> Ruleset {
+    let ingested = netsim_shared::ingest::ingest("test", yaml.as_bytes(), "default");
+    assert!(!ingested.has_errors(), "{:?}", ingested.diagnostics);
+    let index = ClusterIndex::new(ingested.objects);
+    let pod_cidrs: Vec<_> = pod_cidrs.iter().map(|c| c.parse().unwrap()).collect();
+    render(&Compiled::new(&index, &Modes::default()), options, &pod_cidrs, 1)
+}
+
+const TWO_PODS: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: a, namespace: x, labels: {app: a}}
+spec: {nodeName: n1, containers: [{name: c}]}
+status: {phase: Running, podIP: 10.0.1.2, podIPs: [{ip: 10.0.1.2}, {ip: 'fd00:1::2'}], hostIP: 192.0.2.1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: b, namespace: x}
+spec: {nodeName: n1, containers: [{name: c}]}
+status: {phase: Running, podIP: 10.0.1.3, podIPs: [{ip: 10.0.1.3}], hostIP: 192.0.2.1}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: a, namespace: x}
+spec: {podSelector: {matchLabels: {app: a}}, policyTypes: [Ingress, Egress], ingress: [{from: [{podSelector: {}}], ports: [{port: 80}]}]}
+";
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_pod_that_is_not_known_yet_is_closed_unless_asked_otherwise() {
+    let closed = ruleset_of(TWO_PODS, &options("n1"), &["10.0.1.0/24"]);
+    let open = ruleset_of(TWO_PODS, &Options { unknown_pods: UnknownPods::Allow, ..options("n1") }, &["10.0.1.0/24"]);
+    for (a, b) in [("10.0.1.9", "10.0.1.3"), ("10.0.1.3", "10.0.1.9"), ("203.0.113.1", "10.0.1.9")] {
+        let packet = packet(ip(a), ip(b), Protocol::Tcp, 80);
+        assert!(!walk(&closed, Hook::Forward, packet).passes, "{a} -> {b}");
+        assert!(walk(&open, Hook::Forward, packet).passes, "{a} -> {b}");
+        assert!(!walk(&closed, Hook::Forward, Packet { tracked: false, ..packet }).passes, "{a} -> {b} untracked");
+        assert!(walk(&closed, Hook::Output, Packet { from_node: true, ..packet }).passes, "{a} -> {b} from the node");
+    }
+    // Known ones are judged as ever.
+    assert!(walk(&closed, Hook::Forward, packet(ip("10.0.1.3"), ip("203.0.113.1"), Protocol::Tcp, 80)).passes);
+    assert!(walk(&closed, Hook::Forward, packet(ip("10.0.1.3"), ip("10.0.1.2"), Protocol::Tcp, 80)).passes);
+    assert!(!walk(&closed, Hook::Forward, packet(ip("10.0.1.3"), ip("10.0.1.2"), Protocol::Tcp, 81)).passes);
+}
+
+#[test]
+fn packets_without_a_connection_pass_where_nothing_isolates() {
+    let ruleset = ruleset_of(TWO_PODS, &options("n1"), &[]);
+    let untracked = |a, b| Packet { tracked: false, ..packet(ip(a), ip(b), Protocol::Tcp, 80) };
+    assert!(!walk(&ruleset, Hook::Forward, untracked("10.0.1.3", "10.0.1.2")).passes);
+    assert!(!walk(&ruleset, Hook::Forward, untracked("10.0.1.2", "10.0.1.3")).passes);
+    assert!(walk(&ruleset, Hook::Forward, untracked("10.0.1.3", "203.0.113.1")).passes);
+    let discovery = Packet { icmpv6: Some(135), protocol: None, ..untracked("fd00:1::9", "fd00:1::2") };
+    assert!(walk(&ruleset, Hook::Forward, discovery).passes);
+    assert!(!walk(&ruleset, Hook::Forward, Packet { icmpv6: Some(128), ..discovery }).passes);
+}
+
+#[test]
+fn a_judged_connection_is_stamped_and_judged_again_by_the_next_generation() {
+    let opts = options("n1");
+    let first = ruleset_of(TWO_PODS, &opts, &[]);
+    let allowed = packet(ip("10.0.1.3"), ip("10.0.1.2"), Protocol::Tcp, 80);
+    let end = walk(&first, Hook::Forward, Packet { mark: 0x17, ..allowed });
+    assert_eq!((end.passes, end.mark), (true, 0x0001_0017));
+    // A stamp of this generation is not looked behind; one of another is.
+    let denied = packet(ip("10.0.1.2"), ip("10.0.1.3"), Protocol::Tcp, 80);
+    assert!(walk(&first, Hook::Forward, Packet { mark: opts.stamp(1), ..denied }).passes);
+    assert!(!walk(&first, Hook::Forward, Packet { mark: opts.stamp(2), ..denied }).passes);
+}
+
+#[test]
+fn audit_drops_nothing_and_counts_the_same() {
+    let audit = ruleset_of(TWO_PODS, &Options { audit: true, ..options("n1") }, &["10.0.1.0/24"]);
+    for (a, b) in [("10.0.1.2", "10.0.1.3"), ("10.0.1.9", "10.0.1.2")] {
+        assert!(walk(&audit, Hook::Forward, packet(ip(a), ip(b), Protocol::Tcp, 80)).passes);
+    }
+    let log = audit.chains[&Name::from("deny_egress")].rules.iter().flatten().any(|s| s.to_string().contains("log"));
+    assert!(log);
+}
