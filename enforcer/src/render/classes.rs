@@ -55,8 +55,10 @@ pub struct Classes {
 }
 
 /// The elements of a class's sets.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 struct Allowed {
+    /// The chain that looks them up.
+    chain: Name,
     /// Pods that it may talk to on every port of every protocol.
     any: Elements,
     /// Single ports.
@@ -66,6 +68,10 @@ struct Allowed {
 }
 
 impl Allowed {
+    fn new(chain: Name) -> Self {
+        Allowed { chain, any: Elements::default(), ports: Elements::default(), ranges: Elements::default() }
+    }
+
     fn is_empty(&self) -> bool {
         self.any.is_empty() && self.ports.is_empty() && self.ranges.is_empty()
     }
@@ -211,7 +217,7 @@ impl Classes {
         let mut groups: Vec<GroupId> = groups.copied().collect();
         groups.sort_unstable();
         groups.dedup();
-        let mut allowed: PerFamily<Allowed> = PerFamily::default();
+        let mut allowed = PerFamily::from_fn(|family| Allowed::new(chain_name(side, id, family)));
         for group in groups {
             let ports = side_ports(side, group, peer);
             for addresses in self.groups.get(&group).into_iter().flatten() {
@@ -227,10 +233,9 @@ impl Classes {
         self.ids.insert(key, id);
     }
 
-    /// What is done with a class's packets of a family.
-    pub fn verdict(&self, side: &Side, class: ClassId, family: Family) -> Verdict {
-        let something = self.allowed.get(&class).is_some_and(|allowed| allowed.get(family).is_some());
-        Verdict::Goto(if something { chain_name(side, class, family) } else { frame::deny_chain(side.direction) })
+    /// The chain of a class in a family; `None` where it is allowed nothing.
+    pub fn chain(&self, class: ClassId, family: Family) -> Option<&Name> {
+        self.allowed.get(&class).and_then(|allowed| allowed.get(family).as_ref()).map(|allowed| &allowed.chain)
     }
 
     /// The chains and sets of all classes.
@@ -250,22 +255,35 @@ impl Classes {
             let Some(allowed) = self.allowed.get(&class).and_then(|allowed| allowed.get(family).as_ref()) else {
                 continue;
             };
-            let chain = chain_name(side, class, family);
             let subject = frame::subject_field(side.direction, family);
+            let chain = &allowed.chain;
             let mut rules = Vec::new();
-            let mut look_up = |suffix: &str, kind: SetKind, elements: &Elements, fields: Vec<Field>| {
-                if !elements.is_empty() {
-                    let name: Name = format!("{chain}_{suffix}").into();
-                    rules.push(vec![Statement::InSet(fields, name.clone()), Statement::Verdict(Verdict::Return)]);
-                    sets(name, Set { kind, elements: elements.clone() });
+            let mut look_up = |suffix: &str, kind: SetKind, elements: &Elements| {
+                if elements.is_empty() {
+                    return;
                 }
+                let name: Name = format!("{chain}_{suffix}").into();
+                let found = |fields| [Statement::InSet(fields, name.clone()), Statement::Verdict(Verdict::Return)];
+                if let SetKind::Addresses(_) = kind {
+                    rules.push(found(vec![subject]).to_vec());
+                } else {
+                    // The port that was opened to is the destination's on the way there, and the
+                    // source's on the way back.
+                    let ways = [
+                        (Statement::CtOriginal, Field::DestinationPort),
+                        (Statement::CtReply, Field::SourcePort),
+                    ];
+                    rules.extend(ways.map(|(way, port)| {
+                        [way].into_iter().chain(found(vec![subject, Field::Protocol, port])).collect()
+                    }));
+                }
+                sets(name, Set { kind, elements: elements.clone() });
             };
-            let with_port = || vec![subject, Field::CtProtocol, Field::CtPort];
-            look_up("any", SetKind::Addresses(family), &allowed.any, vec![subject]);
-            look_up("ports", SetKind::Ports(family), &allowed.ports, with_port());
-            look_up("ranges", SetKind::PortRanges(family), &allowed.ranges, with_port());
+            look_up("any", SetKind::Addresses(family), &allowed.any);
+            look_up("ports", SetKind::Ports(family), &allowed.ports);
+            look_up("ranges", SetKind::PortRanges(family), &allowed.ranges);
             rules.push(frame::only(Verdict::Goto(frame::deny_chain(side.direction))));
-            chains(chain, Chain { hook: None, rules });
+            chains(chain.clone(), Chain { hook: None, rules });
         }
     }
 

@@ -10,12 +10,12 @@
 //! ```
 //!
 //! A connection is judged when it has no stamp of the current generation in its mark: when it is
-//! new, and again after every change that may deny something. What is looked at are the tuples of
-//! the connection, the same for the packets of both directions, so replies of a connection that
-//! is denied now are cut as well.
+//! new, and again after every change that may deny something. What is looked at are the addresses of
+//! the connection, the same for the packets of both directions, and the port it was opened to, so
+//! replies of a connection that is denied now are cut as well.
 
 use super::{Options, UnknownPods};
-use crate::ruleset::{CT_INVALID, CT_UNTRACKED, Chain, Field, Hook, Name, Rule, Statement, Verdict};
+use crate::ruleset::{CT_INVALID, CT_RELATED, CT_UNTRACKED, Chain, Field, Hook, Name, Rule, Statement, Verdict};
 use ipnet::IpNet;
 use netsim_shared::net::{Family, family_of};
 use netsim_shared::policy::Direction;
@@ -77,6 +77,14 @@ fn goto(chain: &str) -> Rule {
 /// ICMPv6 messages that always pass (C5): multicast listener and neighbour discovery.
 const NEIGHBOUR_DISCOVERY: [(u8, u8); 2] = [(130, 137), (143, 143)];
 
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+
+/// Errors about a connection, such as "packet too big", pass (C5).
+fn error_about_connection(protocol: u8) -> Rule {
+    vec![Statement::CtState(CT_RELATED), Statement::L4Protocol(protocol), Statement::Verdict(Verdict::Accept)]
+}
+
 fn link_local() -> IpNet {
     IpNet::V6(ipnet::Ipv6Net::new_assert(std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10))
 }
@@ -105,6 +113,8 @@ pub fn chains(options: &Options, pod_cidrs: &[IpNet], stamp: u32) -> BTreeMap<Na
         vec![
             vec![no_tuple, Statement::Verdict(Verdict::Goto("untracked".into()))],
             vec![by_link, Statement::Verdict(Verdict::Goto(deny_chain(Direction::Ingress)))],
+            error_about_connection(ICMP),
+            error_about_connection(ICMPV6),
             jump("egress"),
             jump("ingress"),
             vec![Statement::SetCtMark { mask, value: stamp }],

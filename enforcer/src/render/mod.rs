@@ -9,7 +9,7 @@ mod classes;
 pub mod frame;
 
 use crate::ruleset::{Chain, Elements, Key, Name, Rule, Ruleset, Set, SetKind, Statement, Verdict};
-use classes::{Classes, NOTHING, keep};
+use classes::{Classes, keep};
 use ipnet::IpNet;
 use netsim_shared::compile::side::{GroupId, NOT_ISOLATED, PeerId, Side};
 use netsim_shared::compile::{Address, Compiled, EndpointId, Entry};
@@ -211,17 +211,19 @@ impl Renderer {
             .collect();
         let mut new =
             Ruleset { chains: frame::chains(&self.options, &self.pod_cidrs, self.stamp), ..Ruleset::default() };
+        let addressed: Vec<(IpAddr, &Entry)> = compiled
+            .entries()
+            .flat_map(|(id, entry)| Family::ALL.into_iter().filter_map(move |f| Some((owned(id, entry, f)?, entry))))
+            .collect();
         for direction in Direction::ALL {
             let side = compiled.side(direction);
             let before = std::mem::take(self.classes_mut(direction));
             let mut classes = Classes::new(side, &locals, &before);
-            let known = || {
-                compiled.entries().flat_map(|(id, entry)| {
-                    let here = move |family| Some((owned(id, entry, family)?, peer_of(entry, direction, family)?));
-                    Family::ALL.into_iter().filter_map(here)
-                })
-            };
-            classes.assign(side, known().map(|(_, peer)| peer), &before);
+            let known: Vec<(IpAddr, PeerId)> = addressed
+                .iter()
+                .filter_map(|(address, entry)| Some((*address, peer_of(entry, direction, Family::of(*address))?)))
+                .collect();
+            classes.assign(side, known.iter().map(|(_, peer)| *peer), &before);
             let old = &self.ruleset;
             classes.write(
                 side,
@@ -235,7 +237,7 @@ impl Renderer {
                 },
             );
             let mut peers: PerFamily<Elements> = PerFamily::default();
-            for (address, peer) in known() {
+            for (address, peer) in known.iter().copied() {
                 if let Some(verdict) = peer_verdict(&mut classes, side, peer, address) {
                     peers.get_mut(Family::of(address)).insert(Key::Address(address), Some(verdict));
                 }
@@ -334,9 +336,10 @@ fn peer_of(entry: &Entry, direction: Direction, family: Family) -> Option<PeerId
 fn peer_verdict(classes: &mut Classes, side: &Side, peer: PeerId, address: IpAddr) -> Option<Verdict> {
     let family = Family::of(address);
     let class = classes.of_peer(side, peer);
-    let verdict = classes.verdict(side, class, family);
     let outside = classes.of_cidr(side.blocks.class_of(address));
-    (verdict != classes.verdict(side, outside, family)).then_some(verdict)
+    let (chain, as_outside) = (classes.chain(class, family), classes.chain(outside, family));
+    let differs = class != outside && chain != as_outside;
+    differs.then(|| Verdict::Goto(chain.cloned().unwrap_or_else(|| frame::deny_chain(side.direction))))
 }
 
 fn peers_map(direction: Direction, family: Family) -> Name {
@@ -380,11 +383,8 @@ fn itself(locals: &[Local], direction: Direction, family: Family) -> Elements {
 fn block_elements(classes: &Classes, side: &Side, family: Family) -> Elements {
     let mut ranges: Vec<(u128, u128, Verdict)> = Vec::new();
     for (range, cidr) in side.blocks.ranges(family) {
-        let class = classes.of_cidr(cidr);
-        let verdict = classes.verdict(side, class, family);
-        if class == NOTHING || verdict == classes.verdict(side, NOTHING, family) {
-            continue;
-        }
+        let Some(chain) = classes.chain(classes.of_cidr(cidr), family) else { continue };
+        let verdict = Verdict::Goto(chain.clone());
         match ranges.last_mut() {
             Some((_, last, same)) if *last + 1 == range.first && *same == verdict => *last = range.last,
             _ => ranges.push((range.first, range.last, verdict)),

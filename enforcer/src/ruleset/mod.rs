@@ -72,6 +72,12 @@ pub enum Statement {
         /// What they become.
         value: u32,
     },
+    /// The packet goes the way in which its connection was opened.
+    CtOriginal,
+    /// The packet goes the other way.
+    CtReply,
+    /// The protocol in the packet has this number.
+    L4Protocol(u8),
     /// The source address is one of the node's own.
     SourceIsLocal,
     /// An ICMPv6 message whose type is in the closed interval.
@@ -99,22 +105,27 @@ pub enum Statement {
 
 /// `ct state invalid`, as a bit of [`Statement::CtState`].
 pub const CT_INVALID: u32 = 1;
+/// `ct state related`, as a bit of [`Statement::CtState`].
+pub const CT_RELATED: u32 = 4;
 /// `ct state untracked`, as a bit of [`Statement::CtState`].
 pub const CT_UNTRACKED: u32 = 64;
 
-/// What a rule or a map looks at. The fields of a connection are the same for all of its packets,
-/// those of the other direction and ICMP errors about it included, and are those after NAT of the
-/// destination and before NAT of the source: the addresses that policy means (E1).
+/// What a rule or a map looks at. The addresses of a connection are the same for all of its packets,
+/// those of the other direction included, and are those after NAT of the destination and before NAT
+/// of the source: the ones that policy means (E1). Ports are read from packets, because nft 1.0
+/// can neither read nor print rules with those of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
     /// Who opened the connection: `ct original ip saddr`.
     CtSource(Family),
     /// Who it was opened to: `ct reply ip saddr`.
     CtDestination(Family),
-    /// The protocol of the connection: `ct original protocol`.
-    CtProtocol,
-    /// The port it was opened to: `ct reply proto-src`.
-    CtPort,
+    /// The protocol in the packet: `meta l4proto`.
+    Protocol,
+    /// The source port in the packet: `th sport`.
+    SourcePort,
+    /// The destination port in the packet: `th dport`.
+    DestinationPort,
     /// The source address in the packet: `ip saddr`.
     Source(Family),
     /// The destination address in the packet: `ip daddr`.

@@ -1,7 +1,7 @@
 //! A ruleset as nft reads and prints it: for people, for `render`, and to compare with what
 //! `nft list table` says.
 
-use super::{CT_INVALID, CT_UNTRACKED, Field, Hook, Key, PRIORITY, Rule, Ruleset, SetKind, Statement, Verdict};
+use super::{CT_INVALID, CT_RELATED, CT_UNTRACKED, Field, Hook, Key, PRIORITY, Rule, Ruleset, SetKind, Statement, Verdict};
 use netsim_shared::net::Family;
 use netsim_shared::ports::Protocol;
 use std::fmt::{self, Write};
@@ -114,7 +114,7 @@ impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Statement::CtState(states) => {
-                let named = [(CT_INVALID, "invalid"), (CT_UNTRACKED, "untracked")];
+                let named = [(CT_INVALID, "invalid"), (CT_RELATED, "related"), (CT_UNTRACKED, "untracked")];
                 let names: Vec<&str> = named.iter().filter(|(bit, _)| states & bit != 0).map(|(_, n)| *n).collect();
                 write!(f, "ct state {}", names.join(","))
             }
@@ -122,6 +122,11 @@ impl fmt::Display for Statement {
             Statement::SetCtMark { mask, value } => {
                 write!(f, "ct mark set ct mark & 0x{:08x} | 0x{value:08x}", !mask)
             }
+            Statement::CtOriginal => f.write_str("ct direction original"),
+            Statement::CtReply => f.write_str("ct direction reply"),
+            Statement::L4Protocol(1) => f.write_str("meta l4proto icmp"),
+            Statement::L4Protocol(58) => f.write_str("meta l4proto ipv6-icmp"),
+            Statement::L4Protocol(number) => write!(f, "meta l4proto {number}"),
             Statement::SourceIsLocal => f.write_str("fib saddr type local"),
             Statement::Icmpv6Type(first, last) if first == last => write!(f, "icmpv6 type {first}"),
             Statement::Icmpv6Type(first, last) => write!(f, "icmpv6 type {first}-{last}"),
@@ -150,8 +155,9 @@ impl fmt::Display for Field {
         match self {
             Field::CtSource(family) => write!(f, "ct original {} saddr", ip(family)),
             Field::CtDestination(family) => write!(f, "ct reply {} saddr", ip(family)),
-            Field::CtProtocol => f.write_str("ct original protocol"),
-            Field::CtPort => f.write_str("ct reply proto-src"),
+            Field::Protocol => f.write_str("meta l4proto"),
+            Field::SourcePort => f.write_str("th sport"),
+            Field::DestinationPort => f.write_str("th dport"),
             Field::Source(family) => write!(f, "{} saddr", ip(family)),
             Field::Destination(family) => write!(f, "{} daddr", ip(family)),
         }

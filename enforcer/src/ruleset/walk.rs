@@ -1,7 +1,7 @@
 //! What a ruleset does with a packet, worked out without a kernel: the tests' link between
 //! `evaluate` and what the kernel is told.
 
-use super::{CT_INVALID, CT_UNTRACKED, Field, Hook, Key, Name, Ruleset, SetKind, Statement, Verdict};
+use super::{CT_INVALID, CT_UNTRACKED, Field, Hook, Key, Name, Ruleset, SetKind, Statement, Verdict, protocol_number};
 use netsim_shared::net::Family;
 use netsim_shared::ports::Protocol;
 use std::net::IpAddr;
@@ -17,6 +17,10 @@ pub struct Packet {
     pub protocol: Option<Protocol>,
     /// The port it was opened to.
     pub port: u16,
+    /// The port it was opened from.
+    pub source_port: u16,
+    /// Whether this packet goes the other way.
+    pub reply: bool,
     /// Whether the kernel tracks its connection.
     pub tracked: bool,
     /// The mark of its connection.
@@ -89,6 +93,9 @@ impl Walk<'_> {
         let packet = self.packet;
         Ok(match statement {
             Statement::CtState(states) => !packet.tracked && states & (CT_INVALID | CT_UNTRACKED) != 0,
+            Statement::CtOriginal => packet.tracked && !packet.reply,
+            Statement::CtReply => packet.tracked && packet.reply,
+            Statement::L4Protocol(number) => packet.protocol.map(protocol_number) == Some(*number),
             Statement::CtMark { mask, value } => packet.tracked && self.mark & mask == *value,
             Statement::SetCtMark { mask, value } => {
                 if packet.tracked {
@@ -119,9 +126,12 @@ impl Walk<'_> {
         let (address, family, tracked) = match field {
             Field::CtSource(family) => (self.packet.source, family, true),
             Field::CtDestination(family) => (self.packet.destination, family, true),
+            // Of the packets that go the other way the ends are swapped.
+            Field::Source(family) if self.packet.reply => (self.packet.destination, family, false),
+            Field::Destination(family) if self.packet.reply => (self.packet.source, family, false),
             Field::Source(family) => (self.packet.source, family, false),
             Field::Destination(family) => (self.packet.destination, family, false),
-            Field::CtProtocol | Field::CtPort => return None,
+            Field::Protocol | Field::SourcePort | Field::DestinationPort => return None,
         };
         (Family::of(address) == family && (self.packet.tracked || !tracked)).then_some(address)
     }
@@ -129,8 +139,10 @@ impl Walk<'_> {
     fn key(&self, fields: &[Field]) -> Option<Key> {
         match fields {
             [field] => Some(Key::Address(self.address(*field)?)),
-            [field, Field::CtProtocol, Field::CtPort] => {
-                let (address, protocol, port) = (self.address(*field)?, self.packet.protocol?, self.packet.port);
+            [field, Field::Protocol, port @ (Field::SourcePort | Field::DestinationPort)] => {
+                let (address, protocol) = (self.address(*field)?, self.packet.protocol?);
+                let opened_to = (*port == Field::SourcePort) == self.packet.reply;
+                let port = if opened_to { self.packet.port } else { self.packet.source_port };
                 Some(Key::Port { address, protocol, first: port, last: port })
             }
             [a, b] => Some(Key::Pair(self.address(*a)?, self.address(*b)?)),
