@@ -3,6 +3,7 @@
 //! tell apart does not count here.
 
 use super::{Local, frame};
+use crate::ruleset::elements::List;
 use crate::ruleset::{Chain, Elements, Field, Key, Name, Set, SetKind, Statement, Verdict};
 use netsim_shared::compile::blocks::{BlockId, CidrClassId};
 use netsim_shared::compile::side::{GroupId, NOT_ISOLATED, PeerClass, PeerId, PolicyId, Side, TermId};
@@ -68,25 +69,36 @@ struct Allowed {
 }
 
 impl Allowed {
-    fn new(chain: Name) -> Self {
-        Allowed { chain, any: Elements::default(), ports: Elements::default(), ranges: Elements::default() }
+    fn new(chain: Name, lists: Lists) -> Self {
+        let elements = |list: List| list.into_iter().collect();
+        Allowed { chain, any: elements(lists.any), ports: elements(lists.ports), ranges: elements(lists.ranges) }
     }
 
     fn is_empty(&self) -> bool {
         self.any.is_empty() && self.ports.is_empty() && self.ranges.is_empty()
     }
+}
 
+/// The elements that a class's sets are made of.
+#[derive(Debug, Default)]
+struct Lists {
+    any: List,
+    ports: List,
+    ranges: List,
+}
+
+impl Lists {
     fn add(&mut self, address: IpAddr, ports: &PortSet) {
         if ports.is_all() {
-            self.any.insert(Key::Address(address), None);
+            self.any.push((Key::Address(address), None));
             return;
         }
         for range in ports.ranges() {
-            let key = |first, last| Key::Port { address, protocol: range.protocol, first, last };
+            let key = |first, last| (Key::Port { address, protocol: range.protocol, first, last }, None);
             if range.to - range.from < FEW_PORTS {
-                (range.from..=range.to).for_each(|port| self.ports.insert(key(port, port), None));
+                self.ports.extend((range.from..=range.to).map(|port| key(port, port)));
             } else {
-                self.ranges.insert(key(range.from, range.to), None);
+                self.ranges.push(key(range.from, range.to));
             }
         }
     }
@@ -217,19 +229,22 @@ impl Classes {
         let mut groups: Vec<GroupId> = groups.copied().collect();
         groups.sort_unstable();
         groups.dedup();
-        let mut allowed = PerFamily::from_fn(|family| Allowed::new(chain_name(side, id, family)));
+        let mut lists: PerFamily<Lists> = PerFamily::default();
         for group in groups {
             let ports = side_ports(side, group, peer);
             for addresses in self.groups.get(&group).into_iter().flatten() {
                 for family in Family::ALL {
                     if let Some(address) = addresses.get(family) {
-                        allowed.get_mut(family).add(*address, &ports);
+                        lists.get_mut(family).add(*address, &ports);
                     }
                 }
             }
         }
-        let some = |family| Some(allowed.get(family).clone()).filter(|allowed| !allowed.is_empty());
-        self.allowed.insert(id, PerFamily::from_fn(some));
+        let allowed = PerFamily::from_fn(|family| {
+            let allowed = Allowed::new(chain_name(side, id, family), std::mem::take(lists.get_mut(family)));
+            Some(allowed).filter(|allowed| !allowed.is_empty())
+        });
+        self.allowed.insert(id, allowed);
         self.ids.insert(key, id);
     }
 
@@ -269,10 +284,8 @@ impl Classes {
                 } else {
                     // The port that was opened to is the destination's on the way there, and the
                     // source's on the way back.
-                    let ways = [
-                        (Statement::CtOriginal, Field::DestinationPort),
-                        (Statement::CtReply, Field::SourcePort),
-                    ];
+                    let ways =
+                        [(Statement::CtOriginal, Field::DestinationPort), (Statement::CtReply, Field::SourcePort)];
                     rules.extend(ways.map(|(way, port)| {
                         [way].into_iter().chain(found(vec![subject, Field::Protocol, port])).collect()
                     }));

@@ -8,6 +8,7 @@
 mod classes;
 pub mod frame;
 
+use crate::ruleset::elements::List;
 use crate::ruleset::{Chain, Elements, Key, Name, Rule, Ruleset, Set, SetKind, Statement, Verdict};
 use classes::{Classes, keep};
 use ipnet::IpNet;
@@ -236,10 +237,10 @@ impl Renderer {
                     new.sets.insert(name, set);
                 },
             );
-            let mut peers: PerFamily<Elements> = PerFamily::default();
+            let mut peers: PerFamily<List> = PerFamily::default();
             for (address, peer) in known.iter().copied() {
                 if let Some(verdict) = peer_verdict(&mut classes, side, peer, address) {
-                    peers.get_mut(Family::of(address)).insert(Key::Address(address), Some(verdict));
+                    peers.get_mut(Family::of(address)).push((Key::Address(address), Some(verdict)));
                 }
             }
             for family in Family::ALL {
@@ -249,7 +250,10 @@ impl Renderer {
                     new.sets.insert(name, set);
                 };
                 add(frame::pods_map(direction, family), Set { kind: SetKind::AddressMap(family), elements: pods });
-                let elements = std::mem::take(peers.get_mut(family));
+                // By far the largest: what stayed is taken over from the last one.
+                let mut elements =
+                    old.sets.get(&peers_map(direction, family)).map(|set| set.elements.clone()).unwrap_or_default();
+                elements.become_these(peers.get(family));
                 add(peers_map(direction, family), Set { kind: SetKind::AddressMap(family), elements });
                 let blocks = block_elements(&classes, side, family);
                 let blocks_name = (!blocks.is_empty()).then(|| blocks_map(direction, family, &blocks));

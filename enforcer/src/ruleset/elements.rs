@@ -5,7 +5,7 @@
 //! need not be compared.
 
 use super::{Key, Verdict};
-use rustc_hash::FxBuildHasher;
+use rustc_hash::{FxBuildHasher, FxHashSet};
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -86,6 +86,17 @@ impl Elements {
         }
     }
 
+    /// Makes the elements exactly these, each key named once; what stays the same stays shared with
+    /// copies.
+    pub fn become_these(&mut self, these: &[(Key, Value)]) {
+        these.iter().for_each(|(key, value)| self.insert(*key, value.clone()));
+        if self.len != these.len() {
+            let keys: FxHashSet<&Key> = these.iter().map(|(key, _)| key).collect();
+            let gone: Vec<Key> = self.iter().map(|(key, _)| *key).filter(|key| !keys.contains(key)).collect();
+            gone.iter().for_each(|key| self.remove(key));
+        }
+    }
+
     /// What has to be taken out of and put into `self` to make it `new`. A key whose value changed
     /// is in both lists.
     pub fn changes_to(&self, new: &Elements) -> (List, List) {
@@ -135,8 +146,11 @@ impl Eq for Elements {}
 
 impl FromIterator<(Key, Value)> for Elements {
     fn from_iter<T: IntoIterator<Item = (Key, Value)>>(items: T) -> Self {
-        let mut elements = Elements::default();
-        items.into_iter().for_each(|(key, value)| elements.insert(key, value));
+        let shard: Shard = items.into_iter().collect();
+        let mut elements = Elements { len: shard.len(), shards: vec![Arc::new(shard)] };
+        if elements.len > LARGE {
+            elements.spread();
+        }
         elements
     }
 }
@@ -172,6 +186,10 @@ mod tests {
             let last = if count == 0 { vec![(address(0), Some(Verdict::Return))] } else { expected };
             assert_eq!(come, last);
             assert_eq!(new.iter().count(), new.len());
+            let these: Vec<_> = new.iter().map(|(key, value)| (*key, value.clone())).collect();
+            let mut other = old.clone();
+            other.become_these(&these);
+            assert_eq!(other, new);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! A ruleset as nft reads and prints it: for people, for `render`, and to compare with what
 //! `nft list table` says.
 
-use super::{CT_INVALID, CT_RELATED, CT_UNTRACKED, Field, Hook, Key, PRIORITY, Rule, Ruleset, SetKind, Statement, Verdict};
+use super::{
+    CT_INVALID, CT_RELATED, CT_UNTRACKED, Field, Hook, Key, PRIORITY, Rule, Ruleset, SetKind, Statement, Verdict,
+};
 use netsim_shared::net::Family;
 use netsim_shared::ports::Protocol;
 use std::fmt::{self, Write};
