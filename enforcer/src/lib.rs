@@ -10,3 +10,4 @@
 
 pub mod ruleset;
 pub mod transaction;
+pub mod watch;

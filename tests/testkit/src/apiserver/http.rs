@@ -72,17 +72,8 @@ fn whole(write: &mut impl Write, status: u16, kind: &str, body: &str) -> io::Res
 
 /// Sends a watch line by line, a chunk each.
 fn stream_watch(write: &mut impl Write, state: &State, mut watch: Watch) -> io::Result<()> {
-    state.change(|shared| {
-        shared.control.open.push(watch.plural.clone());
-        shared.control.opened += 1;
-    });
     let sent = chunks(write, state, &mut watch);
-    state.change(|shared| {
-        let open = &mut shared.control.open;
-        if let Some(at) = open.iter().position(|plural| *plural == watch.plural) {
-            open.swap_remove(at);
-        }
-    });
+    state.change(|shared| watch.close(shared));
     sent
 }
 

@@ -195,14 +195,16 @@ impl ApiServer {
 
     /// Breaks off all open watches, and comes back when they are gone.
     pub fn cut_watches(&self) {
-        let before = self.state.change(|shared| {
+        let cut = self.state.change(|shared| {
             shared.control.cuts += 1;
             shared.control.opened
         });
-        self.wait_until("all watches are cut", |shared| {
-            // Those that were opened since then are others.
-            shared.control.open.len() <= shared.control.opened - before
-        });
+        self.wait_until("all watches are cut", |shared| shared.control.open.iter().all(|open| open.is_newer_than(cut)));
+    }
+
+    /// Ends all watches in order, those to come as soon as they have begun, or no longer does so.
+    pub fn end_watches(&self, end: bool) {
+        self.state.change(|shared| shared.control.ending = end);
     }
 
     /// Watches are taken, but nothing is sent on any until [`Self::release_watches`].
@@ -215,9 +217,16 @@ impl ApiServer {
         self.state.change(|shared| shared.control.held = false);
     }
 
-    /// Sends a bookmark on each open watch that takes them.
+    /// Sends a bookmark on each open watch that takes them, and comes back when they are on their
+    /// way. Not for watches that are held.
     pub fn send_bookmarks(&self) {
-        self.state.change(|shared| shared.control.bookmarks += 1);
+        let sent = self.state.change(|shared| {
+            shared.control.bookmarks += 1;
+            shared.control.bookmarks
+        });
+        self.wait_until("all bookmarks are sent", |shared| {
+            shared.control.open.iter().all(|open| open.bookmarks_seen >= sent)
+        });
     }
 
     /// Puts a line, whatever it is, into the open watches of a resource.
@@ -231,7 +240,7 @@ impl ApiServer {
     /// If that does not happen in half a minute.
     pub fn wait_for_watches(&self, plural: &str, count: usize) {
         self.wait_until(&format!("{count} watches of {plural} are open"), |shared| {
-            shared.control.open.iter().filter(|open| *open == plural).count() == count
+            shared.control.open.iter().filter(|open| open.plural == plural).count() == count
         });
     }
 
@@ -248,8 +257,7 @@ impl ApiServer {
         let mut shared = self.state.lock();
         while !done(&shared) {
             let left = ends.saturating_duration_since(Instant::now());
-            let now = &shared.control.open;
-            assert!(!left.is_zero(), "waited in vain until {what}; open: {now:?}, requests: {:#?}", shared.log);
+            assert!(!left.is_zero(), "waited in vain until {what}; requests: {:#?}", shared.log);
             shared = self.state.wait(shared, Some(left));
         }
     }

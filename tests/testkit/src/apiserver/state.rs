@@ -53,8 +53,13 @@ impl State {
     /// Changes what is shared and lets the watches look at it.
     pub fn change<T>(&self, change: impl FnOnce(&mut Shared) -> T) -> T {
         let changed = change(&mut self.lock());
-        self.changed.notify_all();
+        self.notify();
         changed
+    }
+
+    /// Lets everybody who waits look again.
+    pub fn notify(&self) {
+        self.changed.notify_all();
     }
 
     /// Waits for a change, or for so long.
@@ -80,7 +85,7 @@ impl State {
     pub fn answer(&self, method: &str, target: &str) -> Answer {
         let mut shared = self.lock();
         shared.log.push(target.to_owned());
-        self.changed.notify_all();
+        self.notify();
         let faults = &mut shared.faults;
         if faults.drops > 0 {
             faults.drops -= 1;
@@ -152,7 +157,7 @@ impl Shared {
         }
     }
 
-    fn watch(&self, kind: usize, namespace: Option<&str>, query: Query) -> Answer {
+    fn watch(&mut self, kind: usize, namespace: Option<&str>, query: Query) -> Answer {
         if query.initial_events && !(query.not_older_than && query.bookmarks) {
             let message = "sendInitialEvents requires resourceVersionMatch=NotOlderThan and allowWatchBookmarks";
             return failure(422, "Invalid", message);

@@ -286,6 +286,19 @@ fn watches_end_by_time_by_force_and_carry_garbage() {
 }
 
 #[test]
+fn watches_can_be_made_to_end_at_once() {
+    let server = ApiServer::start(pods(1));
+    let mut open = Lines::open(&server, "/api/v1/pods?watch=true&resourceVersion=1");
+    server.end_watches(true);
+    assert_eq!(open.raw(), Ok(None));
+    assert_eq!(Lines::open(&server, "/api/v1/pods?watch=true&resourceVersion=1").raw(), Ok(None));
+    server.end_watches(false);
+    let mut watch = Lines::open(&server, "/api/v1/pods?watch=true&resourceVersion=1");
+    server.apply(pod("x"));
+    assert_eq!(watch.event(), event("ADDED", "x", 2));
+}
+
+#[test]
 fn a_stopped_server_refuses_and_comes_back_at_its_address() {
     let server = ApiServer::start(pods(1));
     let mut watch = Lines::open(&server, "/api/v1/pods?watch=true&resourceVersion=1");

@@ -19,15 +19,33 @@ pub struct Control {
     pub bookmarks: usize,
     /// Lines that are put into open watches: the plural of the resource, the line.
     pub lines: Vec<(String, String)>,
-    /// The plurals of the watches that are open.
-    pub open: Vec<String>,
+    /// New and open watches end in order, at once.
+    pub ending: bool,
+    /// The watches that are open.
+    pub open: Vec<Open>,
     /// How many watches were opened so far.
     pub opened: usize,
 }
 
+/// A watch that is open, as seen from outside.
+pub struct Open {
+    id: usize,
+    pub plural: String,
+    /// The bookmarks that it has sent, or has seen and not sent because nobody asked for them.
+    pub bookmarks_seen: usize,
+}
+
+impl Open {
+    /// Whether it was opened after so many others.
+    pub fn is_newer_than(&self, opened: usize) -> bool {
+        self.id > opened
+    }
+}
+
 /// One watch.
 pub struct Watch {
-    pub plural: String,
+    id: usize,
+    plural: String,
     kind: usize,
     namespace: Option<String>,
     query: Query,
@@ -37,7 +55,6 @@ pub struct Watch {
     initial: VecDeque<String>,
     ends: Option<Instant>,
     cuts_seen: usize,
-    bookmarks_seen: usize,
     lines_seen: usize,
 }
 
@@ -53,9 +70,11 @@ pub enum Next {
 
 impl Watch {
     /// A watch that begins now.
-    pub fn new(shared: &Shared, kind: usize, namespace: Option<&str>, query: Query) -> Self {
-        let (store, control) = (&shared.store, &shared.control);
+    pub fn new(shared: &mut Shared, kind: usize, namespace: Option<&str>, query: Query) -> Self {
+        let (store, control) = (&shared.store, &mut shared.control);
+        control.opened += 1;
         let mut watch = Self {
+            id: control.opened,
             plural: store.kinds()[kind].plural.clone(),
             kind,
             namespace: namespace.map(str::to_owned),
@@ -63,10 +82,11 @@ impl Watch {
             initial: VecDeque::new(),
             ends: query.timeout.map(|timeout| Instant::now() + timeout),
             cuts_seen: control.cuts,
-            bookmarks_seen: control.bookmarks,
             lines_seen: control.lines.len(),
             query,
         };
+        let (plural, bookmarks_seen) = (watch.plural.clone(), control.bookmarks);
+        control.open.push(Open { id: watch.id, plural, bookmarks_seen });
         // Without a revision a watch begins with what there is, too; only no bookmark ends it.
         if watch.query.initial_events || watch.seen == 0 {
             watch.seen = store.revision();
@@ -94,8 +114,10 @@ impl Watch {
                 return Next::Cut;
             }
             if !shared.control.held
-                && let Some(next) = self.ready(&shared)
+                && let Some(next) = self.ready(&mut shared)
             {
+                // Somebody may wait for what this watch has seen.
+                state.notify();
                 return next;
             }
             shared = match self.ends {
@@ -108,8 +130,11 @@ impl Watch {
         }
     }
 
-    fn ready(&mut self, shared: &Shared) -> Option<Next> {
-        let (store, control) = (&shared.store, &shared.control);
+    fn ready(&mut self, shared: &mut Shared) -> Option<Next> {
+        let (store, control) = (&shared.store, &mut shared.control);
+        if control.ending {
+            return Some(Next::End);
+        }
         if let Some(line) = self.initial.pop_front() {
             return Some(Next::Line(line));
         }
@@ -133,13 +158,20 @@ impl Watch {
             return Some(Next::Line(line(event.change.name(), &event.object)));
         }
         self.seen = store.revision();
-        if control.bookmarks > self.bookmarks_seen {
-            self.bookmarks_seen = control.bookmarks;
+        let bookmarks = control.bookmarks;
+        let open = control.open.iter_mut().find(|open| open.id == self.id && open.bookmarks_seen < bookmarks);
+        if let Some(open) = open {
+            open.bookmarks_seen = bookmarks;
             if self.query.bookmarks {
                 return Some(Next::Line(self.bookmark(store, Value::Null)));
             }
         }
         None
+    }
+
+    /// It is over.
+    pub fn close(&self, shared: &mut Shared) {
+        shared.control.open.retain(|open| open.id != self.id);
     }
 
     fn bookmark(&self, store: &Store, annotations: Value) -> String {
