@@ -11,3 +11,4 @@
 pub mod render;
 pub mod ruleset;
 pub mod transaction;
+pub mod watch;

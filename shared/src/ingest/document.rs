@@ -24,6 +24,11 @@ impl<'t> Document<'t> {
         Document { text, at, first_line, kept: OnceLock::new() }
     }
 
+    /// A source that is one document, without blanks before it.
+    pub fn whole(text: &'t str) -> Self {
+        Document::new(text, (1, 1), 1)
+    }
+
     /// Its text for objects to keep: one copy for all that are in it.
     pub fn kept_text(&self) -> Arc<str> {
         self.kept.get_or_init(|| self.text.into()).clone()

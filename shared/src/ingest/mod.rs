@@ -74,6 +74,14 @@ pub fn ingest(name: &str, bytes: &[u8], default_namespace: &str) -> Ingested {
     documents.reduce(Ingested::default, Ingested::and)
 }
 
+/// Reads one JSON object whose kind is known from where it came: items of lists and objects in
+/// watch events of the API server name none themselves. `source` is what messages call that place.
+pub fn ingest_json(source: &Arc<str>, json: &str, api_version: &str, kind: &str) -> Ingested {
+    // The API server gives every namespaced object a namespace.
+    let reader = Reader { source, default_namespace: "default" };
+    reader.any_item(&Document::whole(json), &ItemKind { api_version, kind })
+}
+
 struct Reader<'r> {
     source: &'r Arc<str>,
     default_namespace: &'r str,

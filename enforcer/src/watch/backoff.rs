@@ -1,0 +1,63 @@
+//! How long to wait after a failure.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The first wait: a node that cannot hear of policies wants to hear of them soon.
+pub const FIRST: Duration = Duration::from_millis(200);
+/// The longest wait.
+pub const LONGEST: Duration = Duration::from_secs(10);
+/// Without a failure for so long, the next one counts as the first.
+const QUIET: Duration = Duration::from_secs(30);
+
+/// Waits that double from [`FIRST`] to [`LONGEST`], each shortened by up to a half at random, so
+/// that the nodes of a cluster do not come back all at once.
+///
+/// A single success does not start it over: a server that answers the first of two questions and
+/// fails at the second would be asked without pause.
+#[derive(Debug, Default)]
+pub struct Backoff {
+    last: Option<(Instant, Duration)>,
+}
+
+impl Backoff {
+    /// The wait after a failure that happened now.
+    pub fn next(&mut self) -> Duration {
+        let now = Instant::now();
+        let full = match self.last {
+            Some((at, wait)) if now.duration_since(at) < QUIET + wait => LONGEST.min(wait * 2),
+            _ => FIRST,
+        };
+        self.last = Some((now, full));
+        shortened(full)
+    }
+}
+
+/// Between a half and all of a time.
+fn shortened(time: Duration) -> Duration {
+    // A hasher's keys are the only randomness that the standard library has.
+    let random = RandomState::new().hash_one(()) >> 32;
+    let half = time / 2;
+    half + half.mul_f64(random as f64 / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_double_up_to_a_bound_and_start_over_when_it_was_quiet() {
+        let mut backoff = Backoff::default();
+        let mut expected = FIRST;
+        for _ in 0..12 {
+            let wait = backoff.next();
+            assert!(wait >= expected / 2 && wait <= expected, "{wait:?} of {expected:?}");
+            tokio::time::advance(wait).await;
+            expected = LONGEST.min(expected * 2);
+        }
+        assert_eq!(expected, LONGEST);
+        tokio::time::advance(QUIET + LONGEST).await;
+        assert!(backoff.next() <= FIRST);
+    }
+}

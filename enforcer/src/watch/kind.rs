@@ -1,0 +1,160 @@
+//! The updates of one kind, out of the events of kube's watcher.
+
+use super::backoff::{Backoff, LONGEST};
+use super::connect::chain;
+use super::opened::Observed;
+use super::thin::{Kind, Thin};
+use super::{Update, Watched};
+use futures::stream::{BoxStream, StreamExt};
+use futures::{FutureExt, Stream};
+use kube::core::Status;
+use kube::runtime::watcher::{self, Config, Event, watcher};
+use kube::{Api, Client, Error};
+use netsim_shared::cluster::Key;
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// The updates of a kind, for ever.
+pub fn updates<K: Kind>(client: &Client, config: Config) -> impl Stream<Item = Update> + Send + use<K> {
+    let opened = Arc::new(Notify::new());
+    let api = Api::all(Observed::client(client, opened.clone()));
+    let watching = Watching::<K> {
+        events: watcher(api.clone(), config.clone()).boxed(),
+        api,
+        config,
+        opened,
+        listed: HashSet::new(),
+        failing: false,
+        backoff: Backoff::default(),
+        pause: Duration::ZERO,
+        out: VecDeque::new(),
+    };
+    futures::stream::unfold(watching, Watching::next)
+}
+
+struct Watching<K: Kind> {
+    api: Api<Thin<K>>,
+    config: Config,
+    events: BoxStream<'static, watcher::Result<Event<Thin<K>>>>,
+    /// Told when the server takes a watch.
+    opened: Arc<Notify>,
+    /// What the list that is under way has told so far.
+    listed: HashSet<Key>,
+    /// A failure was told, and no recovery yet.
+    failing: bool,
+    backoff: Backoff,
+    /// To be waited before the server is asked for anything.
+    pause: Duration,
+    /// Updates to give before anything else is looked at.
+    out: VecDeque<Update>,
+}
+
+impl<K: Kind> Watching<K> {
+    const KIND: Watched = K::WATCHED;
+
+    async fn next(mut self) -> Option<(Update, Self)> {
+        loop {
+            if let Some(update) = self.out.pop_front() {
+                return Some((update, self));
+            }
+            tokio::time::sleep(std::mem::take(&mut self.pause)).await;
+            tokio::select! {
+                // An event that is there comes before the news that events may come.
+                biased;
+                event = self.events.next() => match event {
+                    Some(Ok(event)) => self.take(event),
+                    Some(Err(error)) => self.fail(&error),
+                    // kube's watcher never ends.
+                    None => self.start_over(),
+                },
+                () = self.opened.notified() => self.recover(),
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event<Thin<K>>) {
+        match event {
+            Event::Init => self.listed.clear(),
+            Event::InitApply(thin) => {
+                // What cannot be read exists all the same.
+                self.listed.insert(thin.key());
+                self.apply(thin);
+            }
+            Event::InitDone => {
+                self.out.push_back(Update::Listed(Self::KIND, std::mem::take(&mut self.listed)));
+                self.recover();
+            }
+            Event::Apply(thin) => {
+                self.recover();
+                self.apply(thin);
+            }
+            Event::Delete(thin) => {
+                self.recover();
+                self.out.push_back(Update::Delete(Self::KIND, thin.key()));
+            }
+        }
+    }
+
+    fn apply(&mut self, thin: Thin<K>) {
+        let (kind, key) = (Self::KIND, thin.key());
+        let reading = thin.reading;
+        self.out.extend(reading.object.map(Update::Apply));
+        let diagnostics = reading.diagnostics;
+        if reading.unreadable {
+            self.out.push_back(Update::Unreadable { kind, key, diagnostics });
+        } else if !diagnostics.is_empty() {
+            self.out.push_back(Update::Warned { kind, key, diagnostics });
+        }
+    }
+
+    fn recover(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            self.out.push_back(Update::Recovered { kind: Self::KIND });
+        }
+    }
+
+    fn fail(&mut self, error: &watcher::Error) {
+        if has_lost_its_place(error) {
+            self.start_over();
+        }
+        let status = status_of(error);
+        let asked = status.and_then(|status| status.details.as_ref()).map_or(0, |details| details.retry_after_seconds);
+        let retry_in = self.backoff.next().max(Duration::from_secs(asked.into()).min(LONGEST));
+        // A watch that was taken before this failure is no recovery from it.
+        let _ = self.opened.notified().now_or_never();
+        (self.failing, self.pause) = (true, retry_in);
+        let mut text = chain(error);
+        if status.is_some_and(|status| status.code == 403) {
+            let rule = format!("{{apiGroups: [{:?}], resources: [{}], verbs: [list, watch]}}", K::GROUP, Self::KIND);
+            text.push_str(&format!("; a ClusterRole with this rule, bound to the agent, allows it: {rule}"));
+        }
+        self.out.push_back(Update::Failing { kind: Self::KIND, error: text, retry_in });
+    }
+
+    /// Begins with a list again.
+    fn start_over(&mut self) {
+        self.events = watcher(self.api.clone(), self.config.clone()).boxed();
+    }
+}
+
+/// Whether a watch cannot go on from where it was, although kube's watcher would: it asks for an
+/// expired revision again for ever when that was refused by status, and passes over an event that
+/// it could not decode.
+fn has_lost_its_place(error: &watcher::Error) -> bool {
+    let undecoded = matches!(error, watcher::Error::WatchFailed(Error::SerdeError(_)));
+    undecoded || status_of(error).is_some_and(|status| status.code == 410)
+}
+
+/// What the server said, if it was the server that refused.
+fn status_of(error: &watcher::Error) -> Option<&Status> {
+    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+    match error {
+        InitialListFailed(Error::Api(status))
+        | WatchStartFailed(Error::Api(status))
+        | WatchFailed(Error::Api(status)) => Some(status),
+        WatchError(status) => Some(status),
+        _ => None,
+    }
+}

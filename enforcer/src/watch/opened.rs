@@ -1,0 +1,60 @@
+//! Notices when the server takes a watch. kube's watcher resumes a watch without a word, so that
+//! after a failure nothing would tell that all is well again until the next change, which may be
+//! hours away.
+
+use super::backoff::FIRST;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use kube::Client;
+use kube::client::Body;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tower_service::Service;
+
+/// The way to the server of one kind's watch.
+pub struct Observed {
+    inner: Client,
+    opened: Arc<Notify>,
+    /// When a watch may be asked for again.
+    not_before: Instant,
+}
+
+impl Observed {
+    /// A client that goes through `client` and notifies `opened` of every watch that the server
+    /// takes.
+    pub fn client(client: &Client, opened: Arc<Notify>) -> Client {
+        let namespace = client.default_namespace().to_owned();
+        Client::new(Observed { inner: client.clone(), opened, not_before: Instant::now() }, namespace)
+    }
+}
+
+impl Service<Request<Body>> for Observed {
+    type Response = Response<Body>;
+    type Error = kube::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (client, opened) = (self.inner.clone(), self.opened.clone());
+        if !request.uri().query().unwrap_or_default().split('&').any(|pair| pair == "watch=true") {
+            return Box::pin(async move { client.send(request).await });
+        }
+        // kube's watcher asks again at once when a watch ends in order. A server that ends each of
+        // them as soon as it has begun must not be asked in a tight loop.
+        let not_before = self.not_before.max(Instant::now());
+        self.not_before = not_before + FIRST;
+        Box::pin(async move {
+            tokio::time::sleep_until(not_before).await;
+            let answer = client.send(request).await?;
+            if answer.status().is_success() {
+                opened.notify_one();
+            }
+            Ok(answer)
+        })
+    }
+}

@@ -1,0 +1,62 @@
+//! From the text of an object to what it says, and to what is done when it cannot be read.
+
+use super::Watched;
+use super::stand_in::stand_in;
+use super::thin::Kind;
+use netsim_shared::cluster::Key;
+use netsim_shared::diagnostic::{Diagnostic, Severity};
+use netsim_shared::ingest::ingest_json;
+use netsim_shared::object::Object;
+use std::sync::{Arc, LazyLock};
+
+/// What an object says.
+#[derive(Debug, Clone, Default)]
+pub struct Reading {
+    /// What is to be taken in; `None` when nothing can be.
+    pub object: Option<Object>,
+    /// What is wrong with it.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Whether `object` is not what was written, but all there is to be done.
+    pub unreadable: bool,
+}
+
+/// What messages call the place that objects come from: one text a kind, which all objects share.
+static SOURCES: LazyLock<[Arc<str>; 4]> =
+    LazyLock::new(|| Watched::ALL.map(|kind| format!("API server: {kind}").into()));
+
+/// Reads the text of an object.
+pub fn read<K: Kind>(key: &Key, text: &str) -> Reading {
+    let source = &SOURCES[K::WATCHED as usize];
+    let api_version = if K::GROUP.is_empty() { "v1".to_owned() } else { format!("{}/v1", K::GROUP) };
+    let mut ingested = ingest_json(source, text, &api_version, K::KIND);
+    let object = ingested.objects.pop().filter(|object| ingested.objects.is_empty() && is_of(K::WATCHED, object));
+    if object.is_some() && !ingested.has_errors() {
+        return Reading { object, diagnostics: ingested.diagnostics, unreadable: false };
+    }
+    let mut diagnostics = ingested.diagnostics;
+    if !diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        diagnostics.push(Diagnostic::error(format!("not a {}", K::KIND)));
+    }
+    let mut object = None;
+    // A policy that is left out, or kept as it was, could leave open what it closes.
+    if K::WATCHED == Watched::Policies {
+        let (namespace, name) = key;
+        let message = format!(
+            "NetworkPolicy `{namespace}/{name}` cannot be read: until it is repaired the pods that it selects are closed"
+        );
+        diagnostics.push(Diagnostic::error(message).help("correct it as told above, or delete it"));
+        object = stand_in(key, text);
+    }
+    Reading { object, diagnostics, unreadable: true }
+}
+
+/// Whether an object is of a kind.
+fn is_of(kind: Watched, object: &Object) -> bool {
+    matches!(
+        (kind, object),
+        (Watched::Namespaces, Object::Namespace(_))
+            | (Watched::Pods, Object::Pod(_))
+            | (Watched::Policies, Object::NetworkPolicy(_))
+            | (Watched::Node, Object::Node(_))
+    )
+}

@@ -1,0 +1,128 @@
+//! Objects as kube's watcher holds them: reduced while their text is decoded, so that no pod is
+//! ever in memory whole.
+
+use super::Watched;
+use super::read::{Reading, read};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use netsim_shared::cluster::Key;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// A kind of object. A type, because kube decodes objects without a place to pass anything in, and
+/// the items of a list do not say what they are.
+pub trait Kind: fmt::Debug + Clone + Send + Sync + 'static {
+    /// Which of the watched it is.
+    const WATCHED: Watched;
+    /// Its API group; empty for the core group.
+    const GROUP: &'static str = "";
+    /// Its kind, as the API writes it.
+    const KIND: &'static str;
+}
+
+/// Namespace
+#[derive(Debug, Clone)]
+pub struct Namespaces;
+impl Kind for Namespaces {
+    const WATCHED: Watched = Watched::Namespaces;
+    const KIND: &'static str = "Namespace";
+}
+
+/// Pod
+#[derive(Debug, Clone)]
+pub struct Pods;
+impl Kind for Pods {
+    const WATCHED: Watched = Watched::Pods;
+    const KIND: &'static str = "Pod";
+}
+
+/// NetworkPolicy
+#[derive(Debug, Clone)]
+pub struct Policies;
+impl Kind for Policies {
+    const WATCHED: Watched = Watched::Policies;
+    const GROUP: &'static str = "networking.k8s.io";
+    const KIND: &'static str = "NetworkPolicy";
+}
+
+/// Node
+#[derive(Debug, Clone)]
+pub struct OwnNode;
+impl Kind for OwnNode {
+    const WATCHED: Watched = Watched::Node;
+    const KIND: &'static str = "Node";
+}
+
+/// An object of a kind: what kube has to know of it, and what it came to.
+#[derive(Debug, Clone)]
+pub struct Thin<K> {
+    meta: ObjectMeta,
+    /// What it says.
+    pub reading: Reading,
+    kind: PhantomData<K>,
+}
+
+impl<K> Thin<K> {
+    /// Its namespace and name, empty where it has none.
+    pub fn key(&self) -> Key {
+        let part = |part: &Option<String>| part.as_deref().unwrap_or_default().into();
+        (part(&self.meta.namespace), part(&self.meta.name))
+    }
+}
+
+/// The part of an object that is needed whatever else is wrong with it.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Head {
+    metadata: Metadata,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    resource_version: Option<String>,
+}
+
+impl<'de, K: Kind> Deserialize<'de> for Thin<K> {
+    /// Takes any JSON value: kube's watcher passes over an event that does not decode, so that
+    /// whatever is wrong with an object has to be found in what it decodes to.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Borrowed from the answer's text: nothing is copied.
+        let text = <&RawValue>::deserialize(deserializer)?.get();
+        let Head { metadata: Metadata { name, namespace, resource_version } } =
+            serde_json::from_str(text).unwrap_or_default();
+        let meta = ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() };
+        let mut thin = Thin { meta, reading: Reading::default(), kind: PhantomData };
+        thin.reading = read::<K>(&thin.key(), text);
+        Ok(thin)
+    }
+}
+
+impl<K: Kind> Resource for Thin<K> {
+    type DynamicType = ();
+    type Scope = kube::core::DynamicResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        K::KIND.into()
+    }
+    fn group((): &()) -> Cow<'_, str> {
+        K::GROUP.into()
+    }
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+    fn plural((): &()) -> Cow<'_, str> {
+        K::WATCHED.to_string().into()
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.meta
+    }
+}

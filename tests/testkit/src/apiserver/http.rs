@@ -1,0 +1,151 @@
+//! HTTP/1.1, as far as clients of an API server need it: a thread a connection.
+
+use super::answer::Answer;
+use super::state::State;
+use super::watch::{Next, Watch};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+/// The longest request head in bytes, against a client gone wrong.
+const MAX_HEAD: u64 = 64 * 1024;
+
+/// Takes connections until told to stop, then closes them all and waits for their threads.
+pub fn accept(listener: &TcpListener, state: &Arc<State>) {
+    let mut connections: Vec<(Option<TcpStream>, JoinHandle<()>)> = Vec::new();
+    for stream in listener.incoming() {
+        if state.is_stopping() {
+            break;
+        }
+        let Ok(stream) = stream else { continue };
+        connections.retain(|(_, thread)| !thread.is_finished());
+        let handle = stream.try_clone().ok();
+        let state = Arc::clone(state);
+        connections.push((handle, thread::spawn(move || connection(stream, &state))));
+    }
+    for (stream, thread) in connections {
+        // Its thread sees the end of the stream. Without a handle nothing would wake the thread, so
+        // nobody waits for it.
+        if let Some(stream) = stream {
+            let _ = stream.shutdown(Shutdown::Both);
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Answers the requests of one connection until either side ends it.
+fn connection(stream: TcpStream, state: &State) {
+    // Small answers would wait for an acknowledgement otherwise.
+    let _ = stream.set_nodelay(true);
+    let Ok(write) = stream.try_clone() else { return };
+    let mut write = BufWriter::new(write);
+    let mut read = BufReader::new(stream);
+    while let Ok(Some(request)) = read_request(&mut read) {
+        if state.is_stopping() {
+            break;
+        }
+        let sent = match state.answer(&request.method, &request.target) {
+            Answer::Nothing => break,
+            Answer::Full { status, body } => whole(&mut write, status, "application/json", &body.to_string()),
+            Answer::Text { status, text } => whole(&mut write, status, "text/plain", &text),
+            Answer::Watch(watch) => stream_watch(&mut write, state, *watch),
+        };
+        if sent.is_err() || request.close {
+            break;
+        }
+    }
+    // The clone kept by `accept` would hold the connection open.
+    let _ = read.get_ref().shutdown(Shutdown::Both);
+}
+
+fn whole(write: &mut impl Write, status: u16, kind: &str, body: &str) -> io::Result<()> {
+    let head = format!(
+        "HTTP/1.1 {status} {}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+        reason_phrase(status),
+        body.len()
+    );
+    write.write_all(head.as_bytes())?;
+    write.write_all(body.as_bytes())?;
+    write.flush()
+}
+
+/// Sends a watch line by line, a chunk each.
+fn stream_watch(write: &mut impl Write, state: &State, mut watch: Watch) -> io::Result<()> {
+    let sent = chunks(write, state, &mut watch);
+    state.change(|shared| watch.close(shared));
+    sent
+}
+
+fn chunks(write: &mut impl Write, state: &State, watch: &mut Watch) -> io::Result<()> {
+    write.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+    write.flush()?;
+    loop {
+        match watch.next(state) {
+            Next::Line(line) => {
+                write!(write, "{:x}\r\n{line}\n\r\n", line.len() + 1)?;
+                write.flush()?;
+            }
+            Next::End => {
+                write.write_all(b"0\r\n\r\n")?;
+                return write.flush();
+            }
+            Next::Cut => return Err(io::ErrorKind::ConnectionAborted.into()),
+        }
+    }
+}
+
+struct Request {
+    method: String,
+    target: String,
+    /// The client ends the connection after the answer.
+    close: bool,
+}
+
+/// Reads one request and discards its body. `None` is the end of the connection.
+fn read_request(read: &mut impl BufRead) -> io::Result<Option<Request>> {
+    let mut head = read.by_ref().take(MAX_HEAD);
+    let mut line = String::new();
+    if head.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let mut words = line.split_whitespace();
+    let (Some(method), Some(target)) = (words.next(), words.next()) else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let (method, target) = (method.to_owned(), target.to_owned());
+    let (mut close, mut length) = (false, 0u64);
+    loop {
+        line.clear();
+        if head.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        match name.to_ascii_lowercase().as_str() {
+            "connection" => close = value.trim().eq_ignore_ascii_case("close"),
+            "content-length" => {
+                length = value.trim().parse().map_err(|_| io::ErrorKind::InvalidData)?;
+            }
+            _ => {}
+        }
+    }
+    io::copy(&mut read.by_ref().take(length), &mut io::sink())?;
+    Ok(Some(Request { method, target, close }))
+}
+
+fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        410 => "Gone",
+        422 => "Unprocessable Entity",
+        429 => "Too Many Requests",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "Status",
+    }
+}

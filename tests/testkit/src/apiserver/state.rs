@@ -1,0 +1,177 @@
+//! What all connections share, and how a request is answered.
+
+use super::answer::{Answer, expired_list, failure, full, not_found};
+use super::discovery;
+use super::query::Query;
+use super::store::{Refusal, Store};
+use super::watch::{Control, Watch};
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What all connections share.
+pub struct State {
+    shared: Mutex<Shared>,
+    /// Told after every change of `shared` and of `stopping`.
+    changed: Condvar,
+    stopping: AtomicBool,
+}
+
+/// The part of it that changes.
+pub struct Shared {
+    pub store: Store,
+    pub control: Control,
+    pub faults: Faults,
+    /// The target of every request.
+    pub log: Vec<String>,
+}
+
+/// Accidents to come.
+#[derive(Default)]
+pub struct Faults {
+    pub forbidden: Vec<String>,
+    pub hidden: Vec<String>,
+    pub expirations: usize,
+    pub drops: usize,
+    pub failures: Vec<(u16, String)>,
+    /// Watches from a compacted revision are refused by status, not by an event.
+    pub expires_by_status: bool,
+}
+
+impl State {
+    pub fn new(store: Store) -> Self {
+        let shared = Shared { store, control: Control::default(), faults: Faults::default(), log: Vec::new() };
+        Self { shared: Mutex::new(shared), changed: Condvar::new(), stopping: AtomicBool::new(false) }
+    }
+
+    /// A lock whose holder panicked still guards whole values here.
+    pub fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is shared and lets the watches look at it.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Shared) -> T) -> T {
+        let changed = change(&mut self.lock());
+        self.notify();
+        changed
+    }
+
+    /// Lets everybody who waits look again.
+    pub fn notify(&self) {
+        self.changed.notify_all();
+    }
+
+    /// Waits for a change, or for so long.
+    pub fn wait<'s>(&self, shared: MutexGuard<'s, Shared>, at_most: Option<Duration>) -> MutexGuard<'s, Shared> {
+        match at_most {
+            None => self.changed.wait(shared).unwrap_or_else(PoisonError::into_inner),
+            Some(time) => self.changed.wait_timeout(shared, time).unwrap_or_else(PoisonError::into_inner).0,
+        }
+    }
+
+    /// Whether connections have to end.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Makes connections end, or lets them be again.
+    pub fn set_stopping(&self, stopping: bool) {
+        // Under the lock, so that nobody who has just looked goes to sleep afterwards.
+        self.change(|_| self.stopping.store(stopping, Ordering::SeqCst));
+    }
+
+    /// Answers a request.
+    pub fn answer(&self, method: &str, target: &str) -> Answer {
+        let mut shared = self.lock();
+        shared.log.push(target.to_owned());
+        self.notify();
+        let faults = &mut shared.faults;
+        if faults.drops > 0 {
+            faults.drops -= 1;
+            return Answer::Nothing;
+        }
+        if !faults.failures.is_empty() {
+            let (status, text) = faults.failures.remove(0);
+            return Answer::Text { status, text };
+        }
+        if method != "GET" {
+            return failure(405, "MethodNotAllowed", "this test server only reads");
+        }
+        shared.answer(target)
+    }
+}
+
+impl Shared {
+    fn answer(&mut self, target: &str) -> Answer {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let or_not_found = |document: Option<Value>| document.map_or_else(not_found, full);
+        match segments.as_slice() {
+            ["api"] => full(json!({"kind": "APIVersions", "versions": ["v1"]})),
+            ["apis"] => full(discovery::groups(&self.store)),
+            ["apis", group] => or_not_found(discovery::group(&self.store, group)),
+            ["api", version] => or_not_found(discovery::resources(&self.store, "", version)),
+            ["apis", group, version] => or_not_found(discovery::resources(&self.store, group, version)),
+            ["api", version, rest @ ..] => self.collection("", version, rest, query),
+            ["apis", group, version, rest @ ..] => self.collection(group, version, rest, query),
+            _ => not_found(),
+        }
+    }
+
+    /// Answers a list or a watch: `rest` is what follows the version in the path.
+    fn collection(&mut self, group: &str, version: &str, rest: &[&str], query: &str) -> Answer {
+        let (namespace, plural) = match rest {
+            [plural] => (None, *plural),
+            ["namespaces", namespace, plural] => (Some(*namespace), *plural),
+            _ => return not_found(),
+        };
+        let query = match Query::parse(query) {
+            Ok(query) => query,
+            Err(message) => return failure(400, "BadRequest", &message),
+        };
+        if self.faults.hidden.iter().any(|hidden| hidden == plural) {
+            return not_found();
+        }
+        if self.faults.forbidden.iter().any(|forbidden| forbidden == plural) {
+            let resource = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
+            let verb = if query.watch { "watch" } else { "list" };
+            let message = format!(
+                "{resource} is forbidden: User \"tester\" cannot {verb} resource \"{plural}\" in API \
+                 group \"{group}\" at the cluster scope"
+            );
+            return failure(403, "Forbidden", &message);
+        }
+        let Some(kind) = self.store.kind(group, version, plural) else { return not_found() };
+        if query.watch {
+            return self.watch(kind, namespace, query);
+        }
+        if query.from.is_some() && self.faults.expirations > 0 {
+            self.faults.expirations -= 1;
+            return expired_list();
+        }
+        match self.store.list(kind, namespace, &query) {
+            Ok(list) => full(list),
+            Err(Refusal::NotFound) => not_found(),
+            Err(Refusal::Expired) => expired_list(),
+        }
+    }
+
+    fn watch(&mut self, kind: usize, namespace: Option<&str>, query: Query) -> Answer {
+        if query.initial_events && !(query.not_older_than && query.bookmarks) {
+            let message = "sendInitialEvents requires resourceVersionMatch=NotOlderThan and allowWatchBookmarks";
+            return failure(422, "Invalid", message);
+        }
+        let asked = query.revision.unwrap_or(0);
+        if asked > self.store.revision() {
+            let message = format!("Too large resource version: {asked}, current: {}", self.store.revision());
+            return failure(504, "Timeout", &message);
+        }
+        let from_the_past = asked > 0 && !query.initial_events;
+        if from_the_past && asked < self.store.compacted() && self.faults.expires_by_status {
+            let message = format!("too old resource version: {asked} ({})", self.store.compacted());
+            return failure(410, "Expired", &message);
+        }
+        Answer::Watch(Box::new(Watch::new(self, kind, namespace, query)))
+    }
+}

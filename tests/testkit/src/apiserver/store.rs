@@ -1,0 +1,285 @@
+//! The objects with all their versions, as etcd keeps them: a list at any revision and a watch from
+//! any revision can be answered, unless that revision was compacted.
+
+use super::query::{Query, key_token};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Where an object is in the order of lists: namespace (empty for none), name.
+pub type Key = (String, String);
+
+/// The kinds every API server serves, objects or not: group, version, plural, kind, namespaced.
+const BUILT_IN: [(&str, &str, &str, &str, bool); 15] = [
+    ("", "v1", "namespaces", "Namespace", false),
+    ("", "v1", "nodes", "Node", false),
+    ("", "v1", "pods", "Pod", true),
+    ("", "v1", "replicationcontrollers", "ReplicationController", true),
+    ("", "v1", "secrets", "Secret", true),
+    ("", "v1", "services", "Service", true),
+    ("", "v1", "configmaps", "ConfigMap", true),
+    ("apps", "v1", "daemonsets", "DaemonSet", true),
+    ("apps", "v1", "deployments", "Deployment", true),
+    ("apps", "v1", "replicasets", "ReplicaSet", true),
+    ("apps", "v1", "statefulsets", "StatefulSet", true),
+    ("batch", "v1", "cronjobs", "CronJob", true),
+    ("batch", "v1", "jobs", "Job", true),
+    ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true),
+    ("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", true),
+];
+
+/// One kind and its objects.
+pub struct Kind {
+    pub group: String,
+    pub version: String,
+    pub plural: String,
+    pub kind: String,
+    pub namespaced: bool,
+    /// Built-in kinds: lists of theirs leave out `kind` and `apiVersion` on the items.
+    typed: bool,
+    objects: BTreeMap<Key, Vec<Version>>,
+}
+
+/// What an object is from a revision on; `None`: deleted.
+struct Version {
+    revision: u64,
+    object: Option<Arc<Value>>,
+}
+
+impl Kind {
+    pub fn api_version(&self) -> String {
+        group_version(&self.group, &self.version)
+    }
+
+    fn newest(&self, key: &Key) -> Option<&Arc<Value>> {
+        self.objects.get(key)?.last()?.object.as_ref()
+    }
+
+    /// The objects as they were at a revision, by namespace and name.
+    pub fn at(&self, revision: u64) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
+        self.objects.iter().filter_map(move |(key, versions)| {
+            let then = versions.iter().rev().find(|version| version.revision <= revision)?;
+            Some((key, then.object.as_ref()?))
+        })
+    }
+}
+
+/// What happened to an object.
+#[derive(Clone, Copy)]
+pub enum Change {
+    Added,
+    Modified,
+    Deleted,
+}
+
+impl Change {
+    /// The `type` of a watch event.
+    pub fn name(self) -> &'static str {
+        match self {
+            Change::Added => "ADDED",
+            Change::Modified => "MODIFIED",
+            Change::Deleted => "DELETED",
+        }
+    }
+}
+
+/// One change, as a watch tells it.
+pub struct Event {
+    pub revision: u64,
+    /// The index of its kind.
+    pub kind: usize,
+    pub key: Key,
+    pub change: Change,
+    pub object: Arc<Value>,
+}
+
+/// Why there is no answer.
+pub enum Refusal {
+    /// No such resource.
+    NotFound,
+    /// The revision was compacted.
+    Expired,
+}
+
+/// The objects, with the revision counter that lists and watches go by.
+pub struct Store {
+    kinds: Vec<Kind>,
+    revision: u64,
+    /// What came before this revision is forgotten.
+    compacted: u64,
+    /// The changes since then, by revision.
+    events: Vec<Event>,
+}
+
+impl Store {
+    pub fn new() -> Self {
+        let built_in = BUILT_IN.map(|(group, version, plural, kind, namespaced)| Kind {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            plural: plural.to_owned(),
+            kind: kind.to_owned(),
+            namespaced,
+            typed: true,
+            objects: BTreeMap::new(),
+        });
+        Self { kinds: built_in.into(), revision: 0, compacted: 0, events: Vec::new() }
+    }
+
+    /// The revision of the last change.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The revision before which everything is forgotten.
+    pub fn compacted(&self) -> u64 {
+        self.compacted
+    }
+
+    /// All kinds.
+    pub fn kinds(&self) -> &[Kind] {
+        &self.kinds
+    }
+
+    /// The index of a kind by its place in paths.
+    pub fn kind(&self, group: &str, version: &str, plural: &str) -> Option<usize> {
+        self.kinds.iter().position(|k| k.group == group && k.version == version && k.plural == plural)
+    }
+
+    /// Creates or replaces an object as it is given, but for its revision and, if it has none, its
+    /// UID: a new one when it is created, the old one when it is replaced.
+    pub fn apply(&mut self, mut object: Value) {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (api_version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
+        let namespace = text(&object["metadata"]["namespace"]);
+        let name = text(&object["metadata"]["name"]);
+        assert!(
+            !api_version.is_empty() && !kind.is_empty() && !name.is_empty(),
+            "an object needs apiVersion, kind and metadata.name: {object}"
+        );
+        let index = self.index_for(&api_version, &kind, !namespace.is_empty());
+        let key = (namespace, name);
+        self.revision += 1;
+        let before = self.kinds[index].newest(&key);
+        let change = if before.is_some() { Change::Modified } else { Change::Added };
+        let fresh = || format!("00000000-0000-4000-8000-{:012x}", self.revision);
+        let uid = before.map_or_else(fresh, |before| text(&before["metadata"]["uid"]));
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.entry("uid").or_insert(uid.into());
+            metadata.insert("resourceVersion".to_owned(), self.revision.to_string().into());
+        }
+        self.record(index, key, change, object);
+    }
+
+    /// Deletes an object; whether there was one.
+    pub fn delete(&mut self, plural: &str, namespace: &str, name: &str) -> bool {
+        let key = (namespace.to_owned(), name.to_owned());
+        let found = (0..self.kinds.len())
+            .find_map(|i| Some((i, self.kinds[i].newest(&key).filter(|_| self.kinds[i].plural == plural)?)));
+        let Some((index, object)) = found else { return false };
+        let mut last = Value::clone(object);
+        self.revision += 1;
+        // A deletion is told with the object as it was last, at the revision of the deletion.
+        last["metadata"]["resourceVersion"] = self.revision.to_string().into();
+        self.record(index, key, Change::Deleted, last);
+        true
+    }
+
+    fn record(&mut self, kind: usize, key: Key, change: Change, object: Value) {
+        let (revision, object) = (self.revision, Arc::new(object));
+        let now = (!matches!(change, Change::Deleted)).then(|| object.clone());
+        self.kinds[kind].objects.entry(key.clone()).or_default().push(Version { revision, object: now });
+        self.events.push(Event { revision, kind, key, change, object });
+    }
+
+    fn index_for(&mut self, api_version: &str, kind: &str, namespaced: bool) -> usize {
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+        let same = |k: &Kind| k.group == group && k.version == version && k.kind == kind;
+        self.kinds.iter().position(same).unwrap_or_else(|| {
+            self.kinds.push(Kind {
+                group: group.to_owned(),
+                version: version.to_owned(),
+                plural: plural(kind),
+                kind: kind.to_owned(),
+                namespaced,
+                typed: false,
+                objects: BTreeMap::new(),
+            });
+            self.kinds.len() - 1
+        })
+    }
+
+    /// Forgets everything but what there is now.
+    pub fn compact(&mut self) {
+        self.compacted = self.revision;
+        self.events.clear();
+        for kind in &mut self.kinds {
+            for versions in kind.objects.values_mut() {
+                versions.drain(..versions.len() - 1);
+            }
+            kind.objects.retain(|_, versions| versions.iter().any(|version| version.object.is_some()));
+        }
+    }
+
+    /// The changes after a revision, the oldest first.
+    pub fn events_after(&self, revision: u64) -> &[Event] {
+        let begin = self.events.partition_point(|event| event.revision <= revision);
+        &self.events[begin..]
+    }
+
+    /// One page of a list.
+    pub fn list(&self, kind: usize, namespace: Option<&str>, query: &Query) -> Result<Value, Refusal> {
+        let kind = &self.kinds[kind];
+        if !kind.namespaced && namespace.is_some() {
+            return Err(Refusal::NotFound);
+        }
+        let (revision, after) = match &query.from {
+            Some((1.., _)) if query.from.as_ref().is_some_and(|from| from.0 < self.compacted) => {
+                return Err(Refusal::Expired);
+            }
+            // A token without a revision goes on without consistency.
+            Some((0, key)) => (self.revision, Some(key)),
+            Some((revision, key)) => (*revision, Some(key)),
+            None => (self.revision, None),
+        };
+        let mut rest = kind
+            .at(revision)
+            .filter(|(key, _)| namespace.is_none_or(|namespace| key.0 == namespace) && query.selector.selects(key))
+            .skip_while(|(key, _)| after.is_some_and(|after| *key <= after));
+        let limit = if query.limit == 0 { usize::MAX } else { query.limit };
+        let page: Vec<(&Key, &Arc<Value>)> = rest.by_ref().take(limit).collect();
+        let remaining = rest.count();
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
+        if let (Some((last, _)), 1..) = (page.last(), remaining) {
+            metadata["continue"] = key_token(revision, last).into();
+            metadata["remainingItemCount"] = remaining.into();
+        }
+        let item = |object: &Arc<Value>| {
+            let mut object = Value::clone(object);
+            if let (true, Some(fields)) = (kind.typed, object.as_object_mut()) {
+                fields.remove("kind");
+                fields.remove("apiVersion");
+            }
+            object
+        };
+        let items: Vec<Value> = page.into_iter().map(|(_, object)| item(object)).collect();
+        Ok(json!({
+            "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
+            "metadata": metadata, "items": items,
+        }))
+    }
+}
+
+/// `group/version`, as `apiVersion` writes it.
+pub fn group_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+/// The plural under which a custom kind is served.
+fn plural(kind: &str) -> String {
+    let lower = kind.to_lowercase();
+    match lower.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None if lower.ends_with('s') => format!("{lower}es"),
+        None => format!("{lower}s"),
+    }
+}
