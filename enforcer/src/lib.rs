@@ -9,5 +9,6 @@
 //! `agent` joins them. What is promised and what is not is in `docs/enforcer.md`.
 
 pub mod node;
+pub mod observe;
 pub mod ruleset;
 pub mod transaction;
