@@ -8,6 +8,8 @@
 //! `render` and `transaction` are pure; `watch`, `node`, `kernel` and `observe` do the talking;
 //! `agent` joins them. What is promised and what is not is in `docs/enforcer.md`.
 
+pub mod node;
+pub mod observe;
 pub mod render;
 pub mod ruleset;
 pub mod transaction;

@@ -1,0 +1,10 @@
+//! What the agent says about itself: metrics and health over HTTP, and its log.
+
+pub mod log;
+pub mod metrics;
+pub mod readiness;
+pub mod server;
+
+pub use metrics::{ByDirection, ByKind, ByResult, CommitResult, Metrics};
+pub use readiness::Readiness;
+pub use server::{BindError, Heartbeat, Observed, Status, bind, serve};
