@@ -113,6 +113,21 @@ impl ClusterIndex {
         self.namespaces.remove(name).map(|_| Change::Namespace(name.into()))
     }
 
+    /// Takes a node out; `None` when it was not there.
+    pub fn delete_node(&mut self, name: &str) -> Option<Change> {
+        self.nodes.remove(name).map(|_| Change::Topology)
+    }
+
+    /// A node.
+    pub fn node(&self, name: &str) -> Option<&Arc<ClusterNode>> {
+        self.nodes.get(name)
+    }
+
+    /// The namespaces that are defined, by name.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Arc<Namespace>> {
+        self.namespaces.values()
+    }
+
     /// A namespace that is defined.
     pub fn namespace(&self, name: &str) -> Option<&Arc<Namespace>> {
         self.namespaces.get(name)

@@ -59,7 +59,7 @@ impl Feature {
 
     fn of_statement(statement: &Statement) -> &'static [Feature] {
         match statement {
-            Statement::CtState(_) | Statement::CtMark { .. } | Statement::SetCtMark { .. } => &[Feature::Ct],
+            Statement::CtState(_) | Statement::CtOriginal | Statement::CtReply | Statement::CtMark { .. } | Statement::SetCtMark { .. } => &[Feature::Ct],
             Statement::SourceIsLocal => &[Feature::Fib],
             Statement::InBlock(field, _) | Statement::Vmap(field, _) => Feature::of_field(*field),
             Statement::InSet(fields, _) => {
@@ -68,14 +68,14 @@ impl Feature {
             }
             Statement::Limit(_) => &[Feature::Limit],
             Statement::Log { .. } => &[Feature::Log],
-            Statement::Icmpv6Type(..) | Statement::Counter | Statement::Verdict(_) => &[],
+            Statement::L4Protocol(_) | Statement::Icmpv6Type(..) | Statement::Counter | Statement::Verdict(_) => &[],
         }
     }
 
     fn of_field(field: Field) -> &'static [Feature] {
         match field {
             Field::CtSource(_) | Field::CtDestination(_) => &[Feature::Ct, Feature::CtAddresses],
-            Field::CtProtocol | Field::CtPort => &[Feature::Ct],
+            Field::Protocol | Field::SourcePort | Field::DestinationPort => &[],
             Field::Source(_) | Field::Destination(_) => &[],
         }
     }

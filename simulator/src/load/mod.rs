@@ -2,7 +2,7 @@
 
 pub mod files;
 pub mod live;
-pub mod progress;
+pub(crate) mod progress;
 pub mod snapshot;
 
 use crate::args::{ClusterArgs, InputArgs};

@@ -1,0 +1,258 @@
+//! What the kernel holds, and how it gets to hold what was compiled.
+//!
+//! Established connections carry the generation that judged them in their mark. A change that may
+//! deny something begins a new generation in the same transaction, so that every connection is
+//! judged again at its next packet. The numbers come round again; before one is used a second time,
+//! marks that still bear an old one are cleared.
+
+use crate::kernel::{CommitError, Contents, Error, Kernel};
+use crate::render::{Changed, Options, Renderer};
+use crate::ruleset::Ruleset;
+use crate::transaction::{Transaction, between, may_deny, replace};
+use ipnet::IpNet;
+use netsim_shared::compile::Compiled;
+use std::fmt;
+
+/// A change that the kernel took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Programmed {
+    /// How many sets, chains, rules and elements it touched; 0: nothing had to be done.
+    pub size: usize,
+    /// Whether the whole table was replaced.
+    pub replaced: bool,
+    /// Whether connections were made to be judged again.
+    pub judged_again: bool,
+    /// How many connections' marks were cleared, if they were.
+    pub swept: Option<usize>,
+}
+
+/// Why the kernel does not hold what was compiled.
+#[derive(Debug)]
+pub enum ProgramError {
+    /// Asking it failed.
+    Kernel(Error),
+    /// It did not take a transaction, or that is not known.
+    Commit(CommitError),
+}
+
+impl fmt::Display for ProgramError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProgramError::Kernel(error) => error.fmt(f),
+            ProgramError::Commit(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<Error> for ProgramError {
+    fn from(error: Error) -> Self {
+        ProgramError::Kernel(error)
+    }
+}
+
+impl From<CommitError> for ProgramError {
+    fn from(error: CommitError) -> Self {
+        ProgramError::Commit(error)
+    }
+}
+
+/// What somebody else did to our table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drift {
+    /// What differs, one line each.
+    pub differences: Vec<String>,
+}
+
+/// Brings rulesets into the kernel.
+#[derive(Debug)]
+pub struct Programmer {
+    kernel: Kernel,
+    options: Options,
+    renderer: Renderer,
+    /// What the kernel holds; `None` when that is not known, or nothing of ours.
+    held: Option<Ruleset>,
+    /// The generation of the node's ruleset at which it was known to hold that.
+    seen_at: Option<u32>,
+    generation: u32,
+    /// Up to which generation no connection bears a stamp from an earlier round.
+    clear_up_to: u32,
+    total: u64,
+}
+
+impl Programmer {
+    /// Nothing is changed yet.
+    pub fn new(kernel: Kernel, options: Options) -> Self {
+        let renderer = Renderer::new(options.clone());
+        Programmer { kernel, options, renderer, held: None, seen_at: None, generation: 0, clear_up_to: 0, total: 0 }
+    }
+
+    /// The ruleset that is wanted, and how it was made.
+    pub fn renderer(&self) -> &Renderer {
+        &self.renderer
+    }
+
+    /// How many changes the kernel took.
+    pub fn generation(&self) -> u64 {
+        self.total
+    }
+
+    /// Whether the kernel is known to hold the last ruleset.
+    pub fn is_programmed(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// The ranges of this node's pods.
+    pub fn set_pod_cidrs(&mut self, pod_cidrs: Vec<IpNet>) {
+        self.renderer.set_pod_cidrs(pod_cidrs);
+    }
+
+    /// Takes in what changed and makes the kernel hold it. After an error the kernel enforces what
+    /// it did before, or all of the new, and the next call puts everything in place anew.
+    ///
+    /// # Errors
+    /// When the kernel could not be asked, or did not take the change.
+    pub async fn program(&mut self, compiled: &Compiled, changed: &Changed) -> Result<Programmed, ProgramError> {
+        self.renderer.update(compiled, changed);
+        let Some(held) = self.held.take() else { return self.replace().await };
+        let mut transaction = between(&held, self.renderer.ruleset());
+        let judged_again = may_deny(&transaction);
+        let mut swept = None;
+        if judged_again {
+            swept = self.next_generation().await?;
+            transaction = between(&held, self.renderer.ruleset());
+        }
+        let size = transaction.size();
+        if size > 0 {
+            if let Err(error) = self.commit(transaction).await {
+                // What the kernel refused, it did not do; but then it does not hold what we think.
+                return Err(error.into());
+            }
+        }
+        self.held = Some(self.renderer.ruleset().clone());
+        Ok(Programmed { size, replaced: false, judged_again, swept })
+    }
+
+    /// Puts the whole ruleset in place of what is there, in one transaction.
+    async fn replace(&mut self) -> Result<Programmed, ProgramError> {
+        let there = self.kernel.read().await?;
+        // Not the generation of what is there, whoever made it: connections keep on being stamped
+        // with it until the very moment of the change.
+        let text = there.as_ref().map(|dump| format!("{:?}", dump.contents.chains)).unwrap_or_default();
+        let used = |generation: &u32| text.contains(&format!("0x{:08x}", self.options.stamp(*generation)));
+        let after = self.generation % self.options.last_generation() + 1;
+        let candidates = (after..=self.options.last_generation()).chain(1..after);
+        self.generation = candidates.into_iter().find(|g| !used(g)).unwrap_or(1);
+        // What bears a stamp from another life would pass unjudged; here it is judged by what is
+        // there, and again by what comes.
+        let swept = self.sweep().await?;
+        self.renderer.set_generation(self.generation);
+        let transaction = replace(there.is_some(), self.renderer.ruleset());
+        let size = transaction.size();
+        self.commit(transaction).await?;
+        self.held = Some(self.renderer.ruleset().clone());
+        Ok(Programmed { size, replaced: true, judged_again: true, swept: Some(swept) })
+    }
+
+    async fn commit(&mut self, transaction: Transaction) -> Result<(), CommitError> {
+        let committed = self.kernel.commit(transaction).await?;
+        self.seen_at = committed.generation;
+        self.total += 1;
+        Ok(())
+    }
+
+    async fn next_generation(&mut self) -> Result<Option<usize>, Error> {
+        let last = self.options.last_generation();
+        let next = self.generation % last + 1;
+        let mut swept = None;
+        if next == 1 || next > self.clear_up_to {
+            swept = Some(self.sweep().await?);
+        }
+        self.generation = next;
+        self.renderer.set_generation(next);
+        Ok(swept)
+    }
+
+    /// Clears every stamp. Afterwards half of the numbers can be used: none of them is borne.
+    async fn sweep(&mut self) -> Result<usize, Error> {
+        let mask = self.options.mark_mask;
+        let swept = self.kernel.clear_marks(mask, 0).await?;
+        // The present generation is still being stamped, so numbers are clear only up to just
+        // before it comes round again.
+        let last = self.options.last_generation();
+        let room = last.saturating_sub(self.generation).max(1);
+        self.clear_up_to = self.generation.saturating_add(room.div_ceil(2)).min(last);
+        Ok(swept)
+    }
+
+    /// Whether somebody else changed our table since it was last known to be right. Cheap as long as
+    /// nobody changes any table of the node. What drifted is no longer taken for programmed.
+    ///
+    /// # Errors
+    /// When the kernel could not be asked.
+    pub async fn drift(&mut self) -> Result<Option<Drift>, Error> {
+        let Some(held) = &self.held else { return Ok(None) };
+        let generation = self.kernel.generation().await?;
+        if self.seen_at == Some(generation) {
+            return Ok(None);
+        }
+        let dump = self.kernel.read().await?;
+        let differences = match &dump {
+            None => vec!["the table is gone".to_owned()],
+            Some(dump) => match Contents::expected(held) {
+                Ok(expected) => differences(&expected, &dump.contents),
+                Err(error) => vec![error],
+            },
+        };
+        if differences.is_empty() {
+            self.seen_at = dump.map(|dump| dump.generation);
+            return Ok(None);
+        }
+        self.held = None;
+        Ok(Some(Drift { differences }))
+    }
+}
+
+/// What a table lacks of, and has beyond, what it should have; one line each.
+pub fn differences(expected: &Contents, found: &Contents) -> Vec<String> {
+    let mut lines = Vec::new();
+    for name in expected.chains.keys().filter(|name| !found.chains.contains_key(*name)) {
+        lines.push(format!("chain `{name}` is missing"));
+    }
+    for (name, chain) in &found.chains {
+        match expected.chains.get(name) {
+            None => lines.push(format!("chain `{name}` is not ours")),
+            Some(wanted) if wanted == chain => {}
+            Some(wanted) if wanted.hook != chain.hook => lines.push(format!("chain `{name}` is hooked elsewhere")),
+            Some(wanted) => {
+                lines.push(format!("chain `{name}` has {} rules, should have {}", chain.rules.len(), wanted.rules.len()));
+                let missing = wanted.rules.iter().filter(|rule| !chain.rules.contains(rule));
+                lines.extend(missing.map(|rule| format!("  - {}", rule.join(" "))));
+                let more = chain.rules.iter().filter(|rule| !wanted.rules.contains(rule));
+                lines.extend(more.map(|rule| format!("  + {}", rule.join(" "))));
+            }
+        }
+    }
+    for name in expected.sets.keys().filter(|name| !found.sets.contains_key(*name)) {
+        lines.push(format!("set `{name}` is missing"));
+    }
+    for (name, set) in &found.sets {
+        let Some(wanted) = expected.sets.get(name) else {
+            lines.push(format!("set `{name}` is not ours"));
+            continue;
+        };
+        if wanted.kind != set.kind {
+            lines.push(format!("set `{name}` is of another type"));
+            continue;
+        }
+        let (missing, more) = wanted.elements.changes_to(&set.elements);
+        let element = |sign: char, (key, value): &(crate::ruleset::Key, Option<crate::ruleset::Verdict>)| {
+            let verdict = value.as_ref().map(|verdict| format!(" : {verdict}")).unwrap_or_default();
+            format!("set `{name}` {sign} {}{verdict}", crate::ruleset::text::KeyText(key))
+        };
+        lines.extend(missing.iter().map(|e| element('-', e)));
+        lines.extend(more.iter().map(|e| element('+', e)));
+        lines.extend(set.unknown.iter().map(|text| format!("set `{name}` + {text}")));
+    }
+    lines.extend(found.unknown.iter().map(|text| format!("{text} is not ours")));
+    lines
+}

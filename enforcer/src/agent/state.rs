@@ -1,0 +1,156 @@
+//! The cluster as the agent knows it. Pure: updates go in, what they changed comes out.
+
+use crate::render::Changed;
+use crate::watch::{Update, Watched};
+use ipnet::IpNet;
+use netsim_shared::cluster::{Change, ClusterIndex, Key};
+use netsim_shared::compile::{Address, Compiled, EndpointKey, Modes};
+use netsim_shared::net::Family;
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+/// What an update did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing is different from before.
+    Unchanged,
+    /// Something is, or may be.
+    Changed,
+}
+
+/// The objects of the cluster and what was compiled from them.
+#[derive(Debug)]
+pub struct State {
+    modes: Modes,
+    index: ClusterIndex,
+    listed: HashSet<Watched>,
+    /// Once everything was listed.
+    compiled: Option<Compiled>,
+    /// What changed since it was last taken.
+    changed: Option<Changed>,
+}
+
+impl State {
+    /// Nothing is known yet.
+    pub fn new(modes: Modes) -> Self {
+        State { modes, index: ClusterIndex::default(), listed: HashSet::new(), compiled: None, changed: None }
+    }
+
+    /// What is not listed yet. As long as there is anything, nothing is compiled: a cluster half
+    /// known would be enforced wrongly.
+    pub fn missing(&self) -> impl Iterator<Item = Watched> + '_ {
+        Watched::ALL.into_iter().filter(|kind| !self.listed.contains(kind))
+    }
+
+    /// What was compiled, once everything was listed.
+    pub fn compiled(&self) -> Option<&Compiled> {
+        self.compiled.as_ref()
+    }
+
+    /// The objects.
+    pub fn index(&self) -> &ClusterIndex {
+        &self.index
+    }
+
+    /// What changed since the last call.
+    pub fn take_changed(&mut self) -> Option<Changed> {
+        self.changed.take()
+    }
+
+    /// The ranges of a node's pods, as the node says.
+    pub fn pod_cidrs(&self, node: &str) -> Vec<IpNet> {
+        self.index.node(node).map(|node| node.pod_cidrs.clone()).unwrap_or_default()
+    }
+
+    /// Takes an update in.
+    pub fn take(&mut self, update: Update) -> Effect {
+        match update {
+            Update::Apply(object) => {
+                // Only what of it changes anything gets further.
+                let before = self.compiled.is_some().then(|| self.addresses_in(&object)).unwrap_or_default();
+                match self.index.apply(object) {
+                    Some(change) => self.changed(&change, before),
+                    None => Effect::Unchanged,
+                }
+            }
+            Update::Delete(kind, key) => self.delete(kind, &key),
+            Update::Listed(kind, keys) => self.listed(kind, &keys),
+            Update::Warned { .. } | Update::Unreadable { .. } | Update::Failing { .. } | Update::Recovered { .. } => {
+                Effect::Unchanged
+            }
+        }
+    }
+
+    fn listed(&mut self, kind: Watched, keys: &HashSet<Key>) -> Effect {
+        let unlisted = |key: &Key| !keys.contains(key);
+        let cluster_wide = |name: &str| -> Key { (Box::default(), name.into()) };
+        let gone: Vec<Key> = match kind {
+            Watched::Pods => self.index.pods().map(|pod| (pod.namespace.clone(), pod.name.clone())).collect(),
+            Watched::Policies => self.index.policies().map(|p| (p.namespace.clone(), p.name.clone())).collect(),
+            Watched::Namespaces => self.index.namespaces().map(|ns| cluster_wide(&ns.name)).collect(),
+            Watched::Node => self.index.nodes().map(|node| cluster_wide(&node.name)).collect(),
+        };
+        let mut effect = Effect::Unchanged;
+        for key in gone.iter().filter(|key| unlisted(key)) {
+            if self.delete(kind, key) == Effect::Changed {
+                effect = Effect::Changed;
+            }
+        }
+        self.listed.insert(kind);
+        if self.compiled.is_none() && self.missing().next().is_none() {
+            self.compiled = Some(Compiled::new(&self.index, &self.modes));
+            self.changed = Some(Changed::Anything);
+            effect = Effect::Changed;
+        }
+        effect
+    }
+
+    fn delete(&mut self, kind: Watched, key: &Key) -> Effect {
+        let before = if kind == Watched::Pods { self.addresses_of(key) } else { Vec::new() };
+        let change = match kind {
+            Watched::Pods => self.index.delete_pod(&key.0, &key.1),
+            Watched::Policies => self.index.delete_policy(&key.0, &key.1),
+            Watched::Namespaces => self.index.delete_namespace(&key.1),
+            Watched::Node => self.index.delete_node(&key.1),
+        };
+        change.map_or(Effect::Unchanged, |change| self.changed(&change, before))
+    }
+
+    fn changed(&mut self, change: &Change, addresses_before: Vec<IpAddr>) -> Effect {
+        let Some(compiled) = &mut self.compiled else { return Effect::Changed };
+        compiled.update(&self.index, change);
+        let Change::Pod(key) = change else {
+            self.changed = Some(Changed::Anything);
+            return Effect::Changed;
+        };
+        let mut touched = addresses_before;
+        touched.extend(self.addresses_of(key));
+        if touched.is_empty() {
+            // A pod without addresses before and after: nobody can tell.
+            return Effect::Unchanged;
+        }
+        match &mut self.changed {
+            Some(Changed::Anything) => {}
+            Some(Changed::PodsAt(addresses)) => addresses.extend(touched),
+            None => self.changed = Some(Changed::PodsAt(touched)),
+        }
+        Effect::Changed
+    }
+
+    fn addresses_in(&self, object: &netsim_shared::object::Object) -> Vec<IpAddr> {
+        match object {
+            netsim_shared::object::Object::Pod(pod) => self.addresses_of(&(pod.namespace.clone(), pod.name.clone())),
+            _ => Vec::new(),
+        }
+    }
+
+    fn addresses_of(&self, key: &Key) -> Vec<IpAddr> {
+        let Some(compiled) = &self.compiled else { return Vec::new() };
+        let entry = compiled.find(&EndpointKey::pod(key)).and_then(|id| compiled.entry(id));
+        let known = |family| match entry?.endpoint.addresses.get(family) {
+            Address::Known(address) if !entry?.endpoint.host_network => Some(*address),
+            _ => None,
+        };
+        Family::ALL.into_iter().filter_map(known).collect()
+    }
+}
