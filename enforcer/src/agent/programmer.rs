@@ -74,8 +74,9 @@ pub struct Programmer {
     /// The generation of the node's ruleset at which it was known to hold that.
     seen_at: Option<u32>,
     generation: u32,
-    /// Up to which generation no connection bears a stamp from an earlier round.
-    clear_up_to: u32,
+    /// The generation at which all stamps were cleared: no connection bears a number that comes
+    /// after it in the round, until it comes round to this one again.
+    swept_at: u32,
     total: u64,
 }
 
@@ -83,7 +84,7 @@ impl Programmer {
     /// Nothing is changed yet.
     pub fn new(kernel: Kernel, options: Options) -> Self {
         let renderer = Renderer::new(options.clone());
-        Programmer { kernel, options, renderer, held: None, seen_at: None, generation: 0, clear_up_to: 0, total: 0 }
+        Programmer { kernel, options, renderer, held: None, seen_at: None, generation: 0, swept_at: 0, total: 0 }
     }
 
     /// The ruleset that is wanted, and how it was made.
@@ -161,26 +162,17 @@ impl Programmer {
     }
 
     async fn next_generation(&mut self) -> Result<Option<usize>, Error> {
-        let last = self.options.last_generation();
-        let next = self.generation % last + 1;
-        let mut swept = None;
-        if next == 1 || next > self.clear_up_to {
-            swept = Some(self.sweep().await?);
-        }
+        let next = self.generation % self.options.last_generation() + 1;
+        let swept = if next == self.swept_at { Some(self.sweep().await?) } else { None };
         self.generation = next;
         self.renderer.set_generation(next);
         Ok(swept)
     }
 
-    /// Clears every stamp. Afterwards half of the numbers can be used: none of them is borne.
+    /// Clears every stamp; those of the present generation may come again meanwhile.
     async fn sweep(&mut self) -> Result<usize, Error> {
-        let mask = self.options.mark_mask;
-        let swept = self.kernel.clear_marks(mask, 0).await?;
-        // The present generation is still being stamped, so numbers are clear only up to just
-        // before it comes round again.
-        let last = self.options.last_generation();
-        let room = last.saturating_sub(self.generation).max(1);
-        self.clear_up_to = self.generation.saturating_add(room.div_ceil(2)).min(last);
+        let swept = self.kernel.clear_marks(self.options.mark_mask, 0).await?;
+        self.swept_at = self.generation;
         Ok(swept)
     }
 

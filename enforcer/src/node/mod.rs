@@ -2,7 +2,7 @@
 //! again, because others change it.
 //!
 //! ```text
-//! netlink, /proc ── links, foreign, sysctl ──▶ Facts ── judge ──▶ Finding…
+//! netlink, /proc ── links, foreign, legacy, sysctl ──▶ Facts ── judge ──▶ Finding…
 //! ```
 //!
 //! `judge` is pure; the others read the network namespace of the calling thread, so it has to be in
@@ -12,18 +12,16 @@ mod facts;
 mod finding;
 mod foreign;
 mod judge;
+mod legacy;
 mod links;
 mod netlink;
 mod refusal;
 mod sysctl;
 
-pub use facts::{BridgeFilter, Conntrack, Facts, Ipvs, Subject, Unread};
 pub use finding::{Finding, FindingKind, Severity};
-pub use foreign::{Chain, Drops, FlowTable, Foreign, Table, TableFamily};
-pub use links::Link;
 pub use refusal::{Feature, explain_refusal};
 
-use facts::{CALL_IP6TABLES, CALL_IPTABLES, FILTER_TAGGED};
+use facts::{CALL_IP6TABLES, CALL_IPTABLES, FILTER_TAGGED, Facts, Subject, Unread};
 use ipnet::IpNet;
 use judge::RefusedSettings;
 use std::collections::BTreeMap;

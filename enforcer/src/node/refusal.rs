@@ -40,6 +40,11 @@ impl Feature {
         }
     }
 
+    /// Whether it is a matter of the kernel's age, not of its configuration.
+    fn came_later(self) -> bool {
+        matches!(self, Feature::CtAddresses | Feature::ConcatenatedRanges)
+    }
+
     /// What a change needs.
     pub fn of(op: &Op) -> BTreeSet<Feature> {
         match op {
@@ -52,23 +57,23 @@ impl Feature {
                 | SetKind::Pairs(_)
                 | SetKind::Ports(_) => BTreeSet::new(),
             },
-            Op::AddRule(_, rule) => rule.iter().flat_map(Feature::of_statement).copied().collect(),
+            Op::AddRule(_, rule) => rule.iter().flat_map(Feature::of_statement).collect(),
             Op::DeleteTable | Op::DeleteSet(_) | Op::DeleteChain(_) | Op::FlushChain(_) => BTreeSet::new(),
         }
     }
 
-    fn of_statement(statement: &Statement) -> &'static [Feature] {
+    fn of_statement(statement: &Statement) -> Vec<Feature> {
         match statement {
-            Statement::CtState(_) | Statement::CtOriginal | Statement::CtReply | Statement::CtMark { .. } | Statement::SetCtMark { .. } => &[Feature::Ct],
-            Statement::SourceIsLocal => &[Feature::Fib],
-            Statement::InBlock(field, _) | Statement::Vmap(field, _) => Feature::of_field(*field),
-            Statement::InSet(fields, _) => {
-                let first = fields.iter().map(|field| Feature::of_field(*field));
-                first.max_by_key(|features| features.len()).unwrap_or_default()
-            }
-            Statement::Limit(_) => &[Feature::Limit],
-            Statement::Log { .. } => &[Feature::Log],
-            Statement::L4Protocol(_) | Statement::Icmpv6Type(..) | Statement::Counter | Statement::Verdict(_) => &[],
+            Statement::CtState(_)
+            | Statement::CtOriginal
+            | Statement::CtReply
+            | Statement::CtMark { .. } | Statement::SetCtMark { .. } => vec![Feature::Ct],
+            Statement::SourceIsLocal => vec![Feature::Fib],
+            Statement::InBlock(field, _) | Statement::Vmap(field, _) => Feature::of_field(*field).to_vec(),
+            Statement::InSet(fields, _) => fields.iter().flat_map(|field| Feature::of_field(*field)).copied().collect(),
+            Statement::Limit(_) => vec![Feature::Limit],
+            Statement::Log { .. } => vec![Feature::Log],
+            Statement::L4Protocol(_) | Statement::Icmpv6Type(..) | Statement::Counter | Statement::Verdict(_) => Vec::new(),
         }
     }
 
@@ -83,8 +88,8 @@ impl Feature {
 
 /// What it means that the kernel refused `what` with an error; `op` is the change, where it is known.
 pub fn explain_refusal(errno: Errno, what: &str, op: Option<&Op>) -> Finding {
-    let needs: Vec<&str> = op.map(Feature::of).unwrap_or_default().into_iter().map(Feature::needs).collect();
-    let needs = needs.join(", ");
+    let features = op.map(Feature::of).unwrap_or_default();
+    let needs = features.iter().map(|feature| feature.needs()).collect::<Vec<_>>().join(", ");
     let refused = format!("the kernel refused to {what}: {errno}");
     let adds = matches!(op, None | Some(Op::AddTable | Op::AddSet(..) | Op::AddChain(..) | Op::AddRule(..)));
     let (kind, fix) = match errno {
@@ -109,7 +114,7 @@ pub fn explain_refusal(errno: Errno, what: &str, op: Option<&Op>) -> Finding {
                  our table, which is then made anew"
             ),
         ),
-        Errno::INVAL if needs.contains("Linux") => {
+        Errno::INVAL if features.iter().any(|feature| feature.came_later()) => {
             (FindingKind::KernelLacks, format!("an older kernel says so when it lacks {needs}: use a newer one"))
         }
         Errno::NOENT | Errno::EXIST | Errno::BUSY => (

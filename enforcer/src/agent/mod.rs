@@ -1,0 +1,479 @@
+//! The loop that joins the parts: updates of the cluster in, transactions out, and everything that
+//! has to be looked after meanwhile.
+//!
+//! ```text
+//! watch ──▶ State ──▶ Programmer ──▶ kernel
+//!             ▲            ▲
+//!           updates      retry, drift, node checks, counters: by timers
+//! ```
+//!
+//! Nothing is touched in the kernel before the first full list of everything. After that nothing is
+//! ever opened for want of news: what was enforced stays until something better is known.
+
+mod audit;
+mod programmer;
+mod state;
+
+pub use programmer::{Drift, ProgramError, Programmed, Programmer, differences};
+pub use state::{Effect, State};
+
+use crate::kernel::{CommitError, Kernel};
+use crate::node::{self, Depth, Severity};
+use crate::observe::{ByDirection, ByKind, ByResult, CommitResult, Heartbeat, Metrics, Readiness, Status};
+use crate::render::{Changed, Options, UnknownPods};
+use crate::watch::{Update, Watched};
+use futures::{FutureExt, Stream, StreamExt};
+use ipnet::IpNet;
+use netsim_shared::compile::Modes;
+use netsim_shared::policy::Direction;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::time::{Instant as Timer, MissedTickBehavior, interval, sleep_until};
+
+/// How an agent behaves.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How rulesets are made.
+    pub options: Options,
+    /// How policies are understood.
+    pub modes: Modes,
+    /// The ranges of this node's pods; empty: what its Node object says.
+    pub pod_cidrs: Vec<IpNet>,
+    /// The name of our table.
+    pub table: String,
+    /// How long changes are collected before they go to the kernel together.
+    pub coalesce: Duration,
+    /// How often it is looked whether somebody else changed our table.
+    pub verify_interval: Duration,
+    /// Whether the settings of `br_netfilter` are made where they are needed.
+    pub manage_sysctls: bool,
+}
+
+/// What an agent tells about itself.
+#[derive(Debug, Clone, Default)]
+pub struct Reports {
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Whether the kernel holds what was compiled.
+    pub readiness: Readiness,
+    /// What the `status` command shows.
+    pub status: Status,
+    /// That the loop goes round.
+    pub heartbeat: Heartbeat,
+}
+
+/// How often the node is looked at: what lets packets pass the rules by.
+const NODE_INTERVAL: Duration = Duration::from_secs(5);
+/// Every so many looks at the node are thorough.
+const NODE_FULL_EVERY: u32 = 12;
+/// How often counters are read.
+const COUNTERS_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the loop goes round at least.
+const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// The first and the longest pause before the kernel is asked again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How many lines of a drift are logged.
+const DRIFT_LINES: usize = 20;
+/// At most so many updates are taken in before the rest of the loop has its turn.
+const UPDATES_AT_ONCE: usize = 1000;
+
+/// What `/status` shows.
+#[derive(Debug, Serialize)]
+struct Shown {
+    node: String,
+    version: &'static str,
+    table: String,
+    mode: &'static str,
+    unknown_pods: &'static str,
+    pod_cidrs: Vec<String>,
+    ready: bool,
+    reasons: Vec<String>,
+    programmed_generation: u64,
+    pods: usize,
+    local_pods: usize,
+    policies: usize,
+    peer_classes: usize,
+    chains: usize,
+    sets: usize,
+    elements: usize,
+    denied_packets: BTreeMap<&'static str, u64>,
+    findings: Vec<String>,
+}
+
+struct Agent {
+    config: Config,
+    reports: Reports,
+    kernel: Kernel,
+    programmer: Programmer,
+    state: State,
+    /// When the oldest change came that the kernel does not have.
+    waiting_since: Option<Instant>,
+    /// When the kernel is asked again after it did not take a change.
+    retry: Option<(Timer, Duration)>,
+    failing: BTreeMap<&'static str, String>,
+    node: Arc<Mutex<node::Node>>,
+    node_looks: u32,
+    findings: Vec<String>,
+    /// What the counters of the table said last, and the sum of all tables.
+    counted: BTreeMap<&'static str, (u64, u64)>,
+    pod_cidrs: Vec<IpNet>,
+    /// When drift is looked for next: a costly look is followed by a longer pause.
+    verify_at: Timer,
+}
+
+/// Runs an agent until `end`. What it put into the kernel stays.
+pub async fn run(
+    config: Config,
+    kernel: Kernel,
+    updates: impl Stream<Item = Update> + Send,
+    reports: Reports,
+    end: impl Future<Output = ()>,
+) {
+    let mut node_options = node::Options::new(config.table.clone());
+    node_options.manage_sysctls = config.manage_sysctls;
+    node_options.pod_blocks.clone_from(&config.pod_cidrs);
+    let log = if config.options.audit { audit::listen(&kernel, config.options.log_group).await } else { None };
+    let mut agent = Agent {
+        programmer: Programmer::new(kernel.clone(), config.options.clone()),
+        state: State::new(config.modes.clone()),
+        waiting_since: None,
+        retry: None,
+        failing: BTreeMap::new(),
+        node: Arc::new(Mutex::new(node::Node::new(node_options))),
+        node_looks: 0,
+        findings: Vec::new(),
+        counted: BTreeMap::new(),
+        pod_cidrs: Vec::new(),
+        verify_at: Timer::now(),
+        config,
+        reports,
+        kernel,
+    };
+    agent.go(Box::pin(updates), log, end).await;
+}
+
+impl Agent {
+    async fn go(
+        &mut self,
+        mut updates: Pin<Box<impl Stream<Item = Update>>>,
+        mut log: Option<audit::Log>,
+        end: impl Future<Output = ()>,
+    ) {
+        let mut end = std::pin::pin!(end);
+        for kind in Watched::ALL {
+            self.reports.metrics.will_watch(word(kind));
+        }
+        self.look_at_node().await;
+        self.say_what_is_missing();
+        self.reports.readiness.started();
+        let every = |period| {
+            let mut timer = interval(period);
+            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            timer
+        };
+        let mut look = every(NODE_INTERVAL);
+        let mut count = every(COUNTERS_INTERVAL);
+        let mut beat = every(BEAT_INTERVAL);
+        let mut verify = every(self.config.verify_interval);
+        loop {
+            self.reports.heartbeat.beat();
+            let due = self.due();
+            tokio::select! {
+                biased;
+                () = &mut end => return,
+                () = async { sleep_until(due.unwrap_or_else(Timer::now)).await }, if due.is_some() => self.program().await,
+                update = updates.next() => {
+                    let Some(update) = update else { return };
+                    self.take(update);
+                    // What is there already comes along.
+                    for _ in 0..UPDATES_AT_ONCE {
+                        match updates.next().now_or_never() {
+                            Some(Some(update)) => self.take(update),
+                            _ => break,
+                        }
+                    }
+                }
+                _ = verify.tick() => self.verify().await,
+                _ = look.tick() => self.look_at_node().await,
+                _ = count.tick() => self.count().await,
+                _ = beat.tick() => self.show(),
+                logged = audit::next(&mut log) => audit::tell(&self.state, &self.config.options.node, &logged),
+            }
+        }
+    }
+
+    /// When the kernel is to be brought up to date, if it is to be.
+    fn due(&self) -> Option<Timer> {
+        let since = self.waiting_since.filter(|_| self.state.compiled().is_some())?;
+        Some(self.retry.map_or_else(|| Timer::from_std(since + self.config.coalesce), |(at, _)| at))
+    }
+
+    fn take(&mut self, update: Update) {
+        let metrics = self.reports.metrics.clone();
+        match &update {
+            Update::Apply(object) => {
+                let kind = match object {
+                    netsim_shared::object::Object::Pod(_) => Watched::Pods,
+                    netsim_shared::object::Object::Namespace(_) => Watched::Namespaces,
+                    netsim_shared::object::Object::NetworkPolicy(_) => Watched::Policies,
+                    _ => Watched::Node,
+                };
+                metrics.events.get_or_create(&ByKind { kind: word(kind) }).inc();
+            }
+            Update::Delete(kind, _) => _ = metrics.events.get_or_create(&ByKind { kind: word(*kind) }).inc(),
+            Update::Listed(kind, keys) => {
+                tracing::info!(kind = word(*kind), count = keys.len(), "listed");
+                metrics.watch_restarts.get_or_create(&ByKind { kind: word(*kind) }).inc();
+            }
+            Update::Warned { kind, key, diagnostics } => {
+                for diagnostic in diagnostics {
+                    tracing::warn!(kind = word(*kind), namespace = %key.0, name = %key.1, "{diagnostic}");
+                }
+            }
+            Update::Unreadable { kind, key, diagnostics } => {
+                metrics.unreadable_objects.get_or_create(&ByKind { kind: word(*kind) }).inc();
+                for diagnostic in diagnostics {
+                    tracing::error!(kind = word(*kind), namespace = %key.0, name = %key.1, "cannot be read: {diagnostic}");
+                }
+            }
+            Update::Failing { kind, error, retry_in } => {
+                metrics.watch_failing.get_or_create(&ByKind { kind: word(*kind) }).set(1);
+                if self.failing.insert(word(*kind), error.clone()).as_ref() != Some(error) {
+                    tracing::warn!(kind = word(*kind), ?retry_in, "the watch fails: {error}");
+                }
+            }
+            Update::Recovered { kind } => {
+                metrics.watch_failing.get_or_create(&ByKind { kind: word(*kind) }).set(0);
+                if self.failing.remove(word(*kind)).is_some() {
+                    tracing::info!(kind = word(*kind), "the watch works again");
+                }
+            }
+        }
+        let listed = matches!(update, Update::Listed(..));
+        match self.state.take(update) {
+            Effect::Changed => _ = self.waiting_since.get_or_insert_with(Instant::now),
+            Effect::Unchanged => _ = metrics.updates_unchanged.inc(),
+        }
+        if listed {
+            self.say_what_is_missing();
+        }
+        let reasons = self.failing.iter().map(|(kind, error)| format!("{kind}: {error}"));
+        self.reports.readiness.set("watch", reasons);
+    }
+
+    fn say_what_is_missing(&self) {
+        let missing = self.state.missing().map(|kind| format!("{} are not listed yet", word(kind)));
+        self.reports.readiness.set("cluster", missing);
+    }
+
+    /// Makes the kernel hold what is compiled.
+    async fn program(&mut self) {
+        self.follow_pod_cidrs();
+        let changed = self.state.take_changed().unwrap_or(Changed::Anything);
+        let Some(compiled) = self.state.compiled() else { return };
+        let begun = Instant::now();
+        let done = self.programmer.program(compiled, &changed).await;
+        let metrics = &self.reports.metrics;
+        let result = match &done {
+            Ok(_) => CommitResult::Ok,
+            Err(ProgramError::Commit(CommitError::Unknown(_))) => CommitResult::Unknown,
+            Err(_) => CommitResult::Refused,
+        };
+        match done {
+            Ok(Programmed { size: 0, .. }) => {
+                metrics.updates_unchanged.inc();
+                self.programmed();
+            }
+            Ok(programmed) => {
+                metrics.commits.get_or_create(&ByResult { result }).inc();
+                metrics.commit_duration.observe(begun.elapsed().as_secs_f64());
+                if let Some(since) = self.waiting_since {
+                    metrics.event_to_commit.observe(since.elapsed().as_secs_f64());
+                }
+                #[expect(clippy::cast_precision_loss, reason = "a count of changes, far below 2^52")]
+                metrics.transaction_ops.observe(programmed.size as f64);
+                if let Some(connections) = programmed.swept {
+                    metrics.conntrack_sweeps.inc();
+                    tracing::info!(connections, "cleared the marks of connections");
+                }
+                let Programmed { size, replaced, judged_again, .. } = programmed;
+                let took = self.waiting_since.map(|since| since.elapsed());
+                tracing::debug!(size, replaced, judged_again, ?took, "programmed");
+                if replaced {
+                    metrics.repairs.inc_by(u64::from(self.retry.is_some()));
+                    tracing::info!(size, "the table is in place");
+                }
+                self.programmed();
+            }
+            Err(error) => {
+                metrics.commits.get_or_create(&ByResult { result }).inc();
+                let pause = self.retry.map_or(RETRY.0, |(_, pause)| (pause * 2).min(RETRY.1));
+                let message = match &error {
+                    ProgramError::Commit(CommitError::Refused { object, errno, .. }) => {
+                        format!("{error} ({})", node::explain_refusal(*errno, object, None))
+                    }
+                    _ => error.to_string(),
+                };
+                self.reports.readiness.set("kernel", [message.clone()]);
+                tracing::error!(retry_in = ?pause, "the kernel does not hold what was compiled: {message}");
+                self.waiting_since.get_or_insert_with(Instant::now);
+                self.retry = Some((Timer::now() + pause, pause));
+            }
+        }
+        self.show();
+    }
+
+    /// The kernel is known to hold what was compiled.
+    fn programmed(&mut self) {
+        (self.waiting_since, self.retry) = (None, None);
+        self.reports.readiness.clear("kernel");
+        self.reports.metrics.synced(self.programmer.generation());
+    }
+
+    /// The ranges of the node's pods: as told, or as its Node object says.
+    fn follow_pod_cidrs(&mut self) {
+        let node = &self.config.options.node;
+        let wanted = if self.config.pod_cidrs.is_empty() { self.state.pod_cidrs(node) } else { self.config.pod_cidrs.clone() };
+        if wanted.is_empty() && self.config.options.unknown_pods == UnknownPods::Deny && !self.programmer.is_programmed() {
+            tracing::warn!(
+                node = %node,
+                "the range of this node's pods is not known, so a pod is open until it is programmed: \
+                 the Node object has no podCIDR; give --pod-cidr"
+            );
+        }
+        if wanted != self.pod_cidrs {
+            tracing::info!(pod_cidrs = ?wanted, "the range of this node's pods");
+            self.programmer.set_pod_cidrs(wanted.clone());
+            self.node.lock().unwrap_or_else(PoisonError::into_inner).set_pod_blocks(wanted.clone());
+            self.pod_cidrs = wanted;
+        }
+    }
+
+    async fn verify(&mut self) {
+        if Timer::now() < self.verify_at {
+            return;
+        }
+        let begun = Instant::now();
+        match self.programmer.drift().await {
+            Ok(None) => {}
+            Ok(Some(drift)) => {
+                self.reports.metrics.drift.inc();
+                self.reports.readiness.set("kernel", ["somebody else changed the table; it is being repaired"]);
+                let lines = drift.differences.len();
+                tracing::error!(lines, "somebody else changed our table; it is put in place again");
+                for line in drift.differences.iter().take(DRIFT_LINES) {
+                    tracing::error!("  {line}");
+                }
+                self.waiting_since.get_or_insert_with(Instant::now);
+                self.retry = Some((Timer::now(), RETRY.0));
+            }
+            Err(error) => {
+                tracing::error!("the table cannot be checked: {error}");
+                self.reports.readiness.set("kernel", [format!("the table cannot be checked: {error}")]);
+                self.waiting_since.get_or_insert_with(Instant::now);
+                self.retry.get_or_insert((Timer::now() + RETRY.0, RETRY.0));
+            }
+        }
+        // Where others change their tables all the time, ours is not read all the time.
+        self.verify_at = Timer::now() + begun.elapsed() * 10;
+    }
+
+    async fn look_at_node(&mut self) {
+        let depth = if self.node_looks.is_multiple_of(NODE_FULL_EVERY) { Depth::Full } else { Depth::Quick };
+        self.node_looks += 1;
+        let node = self.node.clone();
+        let look = move || node.lock().unwrap_or_else(PoisonError::into_inner).check(depth);
+        let checked = match self.kernel.run_in_netns(look).await {
+            Ok(checked) => checked,
+            Err(error) => {
+                self.reports.readiness.set("node", [format!("cannot be looked at: {error}")]);
+                return;
+            }
+        };
+        checked.changes.iter().for_each(|change| tracing::info!("{change}"));
+        let blocking = checked.findings.iter().filter(|finding| finding.severity == Severity::Blocks);
+        self.reports.readiness.set("node", blocking.map(ToString::to_string));
+        let findings: Vec<String> = checked.findings.iter().map(ToString::to_string).collect();
+        for finding in checked.findings.iter().filter(|finding| !self.findings.contains(&finding.to_string())) {
+            match finding.severity {
+                Severity::Blocks => tracing::error!("{finding}"),
+                Severity::Warns => tracing::warn!("{finding}"),
+                Severity::Notes => tracing::info!("{finding}"),
+            }
+        }
+        self.findings = findings;
+    }
+
+    async fn count(&mut self) {
+        if !self.programmer.is_programmed() {
+            return;
+        }
+        let counters = match self.kernel.counters().await {
+            Ok(counters) => counters,
+            Err(error) => {
+                tracing::warn!("the counters cannot be read: {error}");
+                return;
+            }
+        };
+        for direction in Direction::ALL {
+            let chain = crate::render::frame::deny_chain(direction);
+            let now = counters.get(&chain).map_or(0, |count| count.packets);
+            let (last, sum) = self.counted.entry(direction.field()).or_default();
+            // A table that was put in place again counts from nothing.
+            let more = if now >= *last { now - *last } else { now };
+            (*last, *sum) = (now, *sum + more);
+            self.reports.metrics.denied_packets.get_or_create(&ByDirection { direction: direction.field() }).inc_by(more);
+        }
+    }
+
+    fn show(&self) {
+        let ruleset = self.programmer.renderer().ruleset();
+        let elements = ruleset.sets.values().map(|set| set.elements.len()).sum();
+        let options = &self.config.options;
+        let shown = Shown {
+            node: options.node.to_string(),
+            version: env!("CARGO_PKG_VERSION"),
+            table: self.config.table.clone(),
+            mode: if options.audit { "audit" } else { "enforce" },
+            unknown_pods: if options.unknown_pods == UnknownPods::Deny { "deny" } else { "allow" },
+            pod_cidrs: self.pod_cidrs.iter().map(ToString::to_string).collect(),
+            ready: self.reports.readiness.is_ready(),
+            reasons: self.reports.readiness.reasons(),
+            programmed_generation: self.programmer.generation(),
+            pods: self.state.index().pods().count(),
+            local_pods: self.programmer.renderer().local_pods(),
+            policies: self.state.index().policies().count(),
+            peer_classes: self.programmer.renderer().classes(),
+            chains: ruleset.chains.len(),
+            sets: ruleset.sets.len(),
+            elements,
+            denied_packets: self.counted.iter().map(|(direction, (_, sum))| (*direction, *sum)).collect(),
+            findings: self.findings.clone(),
+        };
+        let metrics = &self.reports.metrics;
+        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        metrics.compiled_pods.set(gauge(shown.pods));
+        metrics.local_pods.set(gauge(shown.local_pods));
+        metrics.policies.set(gauge(shown.policies));
+        metrics.peer_classes.set(gauge(shown.peer_classes));
+        metrics.table_chains.set(gauge(shown.chains));
+        metrics.table_sets.set(gauge(shown.sets));
+        metrics.table_elements.set(gauge(shown.elements));
+        if let Err(error) = self.reports.status.set(&shown) {
+            tracing::error!("the status cannot be shown: {error}");
+        }
+    }
+}
+
+/// A kind as labels and logs name it.
+fn word(kind: Watched) -> &'static str {
+    match kind {
+        Watched::Namespaces => "namespaces",
+        Watched::Pods => "pods",
+        Watched::Policies => "networkpolicies",
+        Watched::Node => "nodes",
+    }
+}
