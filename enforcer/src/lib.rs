@@ -8,6 +8,11 @@
 //! `render` and `transaction` are pure; `watch`, `node`, `kernel` and `observe` do the talking;
 //! `agent` joins them. What is promised and what is not is in `docs/enforcer.md`.
 
+pub mod agent;
+pub mod args;
+pub mod commands;
+pub mod drift;
+pub mod kernel;
 pub mod node;
 pub mod observe;
 pub mod render;

@@ -14,7 +14,7 @@ mod audit;
 mod programmer;
 mod state;
 
-pub use programmer::{Drift, ProgramError, Programmed, Programmer, differences};
+pub use programmer::{Drift, ProgramError, Programmed, Programmer};
 pub use state::{Effect, State};
 
 use crate::kernel::{CommitError, Kernel};
@@ -336,8 +336,12 @@ impl Agent {
     /// The ranges of the node's pods: as told, or as its Node object says.
     fn follow_pod_cidrs(&mut self) {
         let node = &self.config.options.node;
-        let wanted = if self.config.pod_cidrs.is_empty() { self.state.pod_cidrs(node) } else { self.config.pod_cidrs.clone() };
-        if wanted.is_empty() && self.config.options.unknown_pods == UnknownPods::Deny && !self.programmer.is_programmed() {
+        let wanted =
+            if self.config.pod_cidrs.is_empty() { self.state.pod_cidrs(node) } else { self.config.pod_cidrs.clone() };
+        if wanted.is_empty()
+            && self.config.options.unknown_pods == UnknownPods::Deny
+            && !self.programmer.is_programmed()
+        {
             tracing::warn!(
                 node = %node,
                 "the range of this node's pods is not known, so a pod is open until it is programmed: \
@@ -425,7 +429,11 @@ impl Agent {
             // A table that was put in place again counts from nothing.
             let more = if now >= *last { now - *last } else { now };
             (*last, *sum) = (now, *sum + more);
-            self.reports.metrics.denied_packets.get_or_create(&ByDirection { direction: direction.field() }).inc_by(more);
+            self.reports
+                .metrics
+                .denied_packets
+                .get_or_create(&ByDirection { direction: direction.field() })
+                .inc_by(more);
         }
     }
 

@@ -5,6 +5,7 @@
 //! judged again at its next packet. The numbers come round again; before one is used a second time,
 //! marks that still bear an old one are cleared.
 
+use crate::drift::differences;
 use crate::kernel::{CommitError, Contents, Error, Kernel};
 use crate::render::{Changed, Options, Renderer};
 use crate::ruleset::Ruleset;
@@ -124,10 +125,8 @@ impl Programmer {
         }
         let size = transaction.size();
         if size > 0 {
-            if let Err(error) = self.commit(transaction).await {
-                // What the kernel refused, it did not do; but then it does not hold what we think.
-                return Err(error.into());
-            }
+            // What the kernel refuses, it does not do; but then it does not hold what we think.
+            self.commit(transaction).await?;
         }
         self.held = Some(self.renderer.ruleset().clone());
         Ok(Programmed { size, replaced: false, judged_again, swept })
@@ -202,49 +201,4 @@ impl Programmer {
         self.held = None;
         Ok(Some(Drift { differences }))
     }
-}
-
-/// What a table lacks of, and has beyond, what it should have; one line each.
-pub fn differences(expected: &Contents, found: &Contents) -> Vec<String> {
-    let mut lines = Vec::new();
-    for name in expected.chains.keys().filter(|name| !found.chains.contains_key(*name)) {
-        lines.push(format!("chain `{name}` is missing"));
-    }
-    for (name, chain) in &found.chains {
-        match expected.chains.get(name) {
-            None => lines.push(format!("chain `{name}` is not ours")),
-            Some(wanted) if wanted == chain => {}
-            Some(wanted) if wanted.hook != chain.hook => lines.push(format!("chain `{name}` is hooked elsewhere")),
-            Some(wanted) => {
-                lines.push(format!("chain `{name}` has {} rules, should have {}", chain.rules.len(), wanted.rules.len()));
-                let missing = wanted.rules.iter().filter(|rule| !chain.rules.contains(rule));
-                lines.extend(missing.map(|rule| format!("  - {}", rule.join(" "))));
-                let more = chain.rules.iter().filter(|rule| !wanted.rules.contains(rule));
-                lines.extend(more.map(|rule| format!("  + {}", rule.join(" "))));
-            }
-        }
-    }
-    for name in expected.sets.keys().filter(|name| !found.sets.contains_key(*name)) {
-        lines.push(format!("set `{name}` is missing"));
-    }
-    for (name, set) in &found.sets {
-        let Some(wanted) = expected.sets.get(name) else {
-            lines.push(format!("set `{name}` is not ours"));
-            continue;
-        };
-        if wanted.kind != set.kind {
-            lines.push(format!("set `{name}` is of another type"));
-            continue;
-        }
-        let (missing, more) = wanted.elements.changes_to(&set.elements);
-        let element = |sign: char, (key, value): &(crate::ruleset::Key, Option<crate::ruleset::Verdict>)| {
-            let verdict = value.as_ref().map(|verdict| format!(" : {verdict}")).unwrap_or_default();
-            format!("set `{name}` {sign} {}{verdict}", crate::ruleset::text::KeyText(key))
-        };
-        lines.extend(missing.iter().map(|e| element('-', e)));
-        lines.extend(more.iter().map(|e| element('+', e)));
-        lines.extend(set.unknown.iter().map(|text| format!("set `{name}` + {text}")));
-    }
-    lines.extend(found.unknown.iter().map(|text| format!("{text} is not ours")));
-    lines
 }

@@ -67,7 +67,7 @@ impl State {
         match update {
             Update::Apply(object) => {
                 // Only what of it changes anything gets further.
-                let before = self.compiled.is_some().then(|| self.addresses_in(&object)).unwrap_or_default();
+                let before = self.addresses_in(&object);
                 match self.index.apply(object) {
                     Some(change) => self.changed(&change, before),
                     None => Effect::Unchanged,

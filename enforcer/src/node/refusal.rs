@@ -67,13 +67,16 @@ impl Feature {
             Statement::CtState(_)
             | Statement::CtOriginal
             | Statement::CtReply
-            | Statement::CtMark { .. } | Statement::SetCtMark { .. } => vec![Feature::Ct],
+            | Statement::CtMark { .. }
+            | Statement::SetCtMark { .. } => vec![Feature::Ct],
             Statement::SourceIsLocal => vec![Feature::Fib],
             Statement::InBlock(field, _) | Statement::Vmap(field, _) => Feature::of_field(*field).to_vec(),
             Statement::InSet(fields, _) => fields.iter().flat_map(|field| Feature::of_field(*field)).copied().collect(),
             Statement::Limit(_) => vec![Feature::Limit],
             Statement::Log { .. } => vec![Feature::Log],
-            Statement::L4Protocol(_) | Statement::Icmpv6Type(..) | Statement::Counter | Statement::Verdict(_) => Vec::new(),
+            Statement::L4Protocol(_) | Statement::Icmpv6Type(..) | Statement::Counter | Statement::Verdict(_) => {
+                Vec::new()
+            }
         }
     }
 

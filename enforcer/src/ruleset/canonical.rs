@@ -1,10 +1,10 @@
-//! Rulesets that do the same, made equal: which number a class has, and which generation
-//! connections are stamped with, hang on what was there before.
+//! Rulesets that do the same, made equal: which number a class has hangs on what was there before.
 
 use super::{Chain, Elements, Name, Ruleset, Set, Statement, Verdict};
 use rustc_hash::FxHasher;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// What numbered names have in common: `ingress4_class7`, `ingress4_class7_ports`.
@@ -12,59 +12,74 @@ const NUMBERED: &str = "_class";
 /// Maps of ranges have a name after their content, classes included: `ingress_blocks4_1f00ba12`.
 const BY_CONTENT: &str = "_blocks";
 
-/// The same ruleset with classes named after their content, classes that nothing leads to left out,
-/// and without the stamp.
-pub fn canonical(ruleset: &Ruleset) -> Ruleset {
-    let used: BTreeSet<&Name> = ruleset
-        .sets
-        .values()
-        .flat_map(|set| set.elements.iter())
-        .filter_map(|(_, value)| target(value.as_ref()?))
-        .collect();
-    let mut names: BTreeMap<&str, Name> = BTreeMap::new();
-    for name in used.iter().filter(|name| name.contains(NUMBERED)) {
-        let mut hasher = FxHasher::default();
-        for (set, content) in
-            ruleset.sets.range::<str, _>((std::ops::Bound::Included(&***name), std::ops::Bound::Unbounded))
-        {
-            if class_of(set) == Some(name) {
-                let suffix = set.get(name.len()..).unwrap_or_default();
-                (suffix, content.elements.sorted()).hash(&mut hasher);
-            } else if !set.starts_with(&***name) {
-                break;
+/// New names: classes are named after their content, those that nothing leads to have none.
+#[derive(Debug)]
+pub struct Renaming {
+    classes: BTreeMap<Name, Name>,
+}
+
+impl Renaming {
+    /// For a table with these sets.
+    pub fn of(sets: &BTreeMap<Name, &Elements>) -> Self {
+        let verdicts = sets.values().flat_map(|elements| elements.iter()).filter_map(|(_, value)| value.as_ref());
+        let mut classes = BTreeMap::new();
+        for name in verdicts.filter_map(target).filter(|name| name.contains(NUMBERED)) {
+            if classes.contains_key(name) {
+                continue;
             }
+            let mut hasher = FxHasher::default();
+            let from_here = (Bound::Included(&**name), Bound::Unbounded);
+            let near = sets.range::<str, _>(from_here).take_while(|(set, _)| set.starts_with(&**name));
+            for (set, elements) in near.filter(|(set, _)| class_of(set) == Some(name)) {
+                (set.get(name.len()..), elements.sorted()).hash(&mut hasher);
+            }
+            let place = name.split(NUMBERED).next().unwrap_or_default();
+            classes.insert(name.clone(), format!("{place}{NUMBERED}_{:016x}", hasher.finish()).into());
         }
-        let place = name.split(NUMBERED).next().unwrap_or_default();
-        names.insert(name, format!("{place}{NUMBERED}_{:016x}", hasher.finish()).into());
+        Renaming { classes }
     }
-    let renamed = |name: &Name| -> Option<Name> {
-        let Some(class) = class_of(name) else {
-            let blocks = name.find(BY_CONTENT).and_then(|at| name.get(..at + BY_CONTENT.len() + 1));
-            return Some(blocks.map_or_else(|| name.clone(), Name::from));
-        };
-        let suffix = name.get(class.len()..).unwrap_or_default();
-        Some(format!("{}{suffix}", names.get(class)?).into())
-    };
-    let verdict = |verdict: &Verdict| match verdict {
-        Verdict::Goto(chain) => Verdict::Goto(renamed(chain).unwrap_or_else(|| chain.clone())),
-        Verdict::Jump(chain) => Verdict::Jump(renamed(chain).unwrap_or_else(|| chain.clone())),
-        other => other.clone(),
-    };
+
+    /// The new name of a chain or set; `None` when it is of a class that nothing leads to.
+    pub fn name(&self, name: &str) -> Option<Name> {
+        if let Some(class) = class_of(name) {
+            return Some(format!("{}{}", self.classes.get(class)?, name.get(class.len()..).unwrap_or_default()).into());
+        }
+        let blocks = name.find(BY_CONTENT).and_then(|at| name.get(..at + BY_CONTENT.len() + 1));
+        Some(blocks.unwrap_or(name).into())
+    }
+
+    /// Elements with the new names of chains.
+    pub fn elements(&self, elements: &Elements) -> Elements {
+        elements.iter().map(|(key, value)| (*key, value.as_ref().map(|verdict| self.verdict(verdict)))).collect()
+    }
+
+    fn verdict(&self, verdict: &Verdict) -> Verdict {
+        let renamed = |chain: &Name| self.name(chain).unwrap_or_else(|| chain.clone());
+        match verdict {
+            Verdict::Goto(chain) => Verdict::Goto(renamed(chain)),
+            Verdict::Jump(chain) => Verdict::Jump(renamed(chain)),
+            Verdict::Accept | Verdict::Drop | Verdict::Return => verdict.clone(),
+        }
+    }
+}
+
+/// The same ruleset with new names.
+pub fn canonical(ruleset: &Ruleset) -> Ruleset {
+    let renaming = Renaming::of(&ruleset.sets.iter().map(|(name, set)| (name.clone(), &set.elements)).collect());
+    let renamed = |name: &Name| renaming.name(name).unwrap_or_else(|| name.clone());
     let statement = |statement: &Statement| match statement {
-        Statement::InSet(fields, set) => Statement::InSet(fields.clone(), renamed(set).unwrap_or_else(|| set.clone())),
-        Statement::Verdict(v) => Statement::Verdict(verdict(v)),
-        Statement::CtMark { mask, .. } => Statement::CtMark { mask: *mask, value: 0 },
-        Statement::SetCtMark { mask, .. } => Statement::SetCtMark { mask: *mask, value: 0 },
-        Statement::Vmap(field, map) => Statement::Vmap(*field, renamed(map).unwrap_or_else(|| map.clone())),
+        Statement::InSet(fields, set) => Statement::InSet(fields.clone(), renamed(set)),
+        Statement::Vmap(field, map) => Statement::Vmap(*field, renamed(map)),
+        Statement::Verdict(verdict) => Statement::Verdict(renaming.verdict(verdict)),
         other => other.clone(),
     };
     let chains = ruleset.chains.iter().filter_map(|(name, chain)| {
         let rules = chain.rules.iter().map(|rule| rule.iter().map(statement).collect()).collect();
-        Some((renamed(name)?, Arc::new(Chain { hook: chain.hook, rules })))
+        Some((renaming.name(name)?, Arc::new(Chain { hook: chain.hook, rules })))
     });
     let sets = ruleset.sets.iter().filter_map(|(name, set)| {
-        let elements: Elements = set.elements.iter().map(|(k, v)| (*k, v.as_ref().map(verdict))).collect();
-        Some((renamed(name)?, Arc::new(Set { kind: set.kind, elements })))
+        let elements = renaming.elements(&set.elements);
+        Some((renaming.name(name)?, Arc::new(Set { kind: set.kind, elements })))
     });
     Ruleset { chains: chains.collect(), sets: sets.collect() }
 }
@@ -72,7 +87,7 @@ pub fn canonical(ruleset: &Ruleset) -> Ruleset {
 fn target(verdict: &Verdict) -> Option<&Name> {
     match verdict {
         Verdict::Jump(chain) | Verdict::Goto(chain) => Some(chain),
-        _ => None,
+        Verdict::Accept | Verdict::Drop | Verdict::Return => None,
     }
 }
 

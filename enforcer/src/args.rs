@@ -1,0 +1,304 @@
+//! The command line, as it is typed. Nothing here is looked up or opened.
+
+use crate::observe::log::Format;
+use crate::render;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+use netsim::args::InputArgs;
+use netsim_shared::net::read_cidr;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Enforces Kubernetes NetworkPolicy on a node with nftables: the same compiled rules that `netsim`
+/// answers from.
+#[derive(Debug, Parser)]
+#[command(
+    name = "netsim-enforcer",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "\
+Exit codes:
+  0  done; for verify: the kernel holds what is wanted; for status: the agent is ready
+  1  verify: the kernel holds something else; status: the agent is not ready
+  2  bad usage, bad input, or something that could not be done
+
+Examples:
+  netsim-enforcer run --node-name \"$NODE_NAME\"
+  netsim-enforcer render -f manifests/ --node-name node-1
+  netsim-enforcer verify --kubeconfig ~/.kube/config --node-name node-1"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch the cluster and enforce its policies on this node, until told to stop
+    #[command(after_help = "\
+What was put into the kernel stays when the agent stops: a node is never opened by a stop, a crash or
+an upgrade. `netsim-enforcer cleanup` takes it out.")]
+    Run(Box<Run>),
+    /// Print the ruleset of a node as `nft -f` reads it; needs no privileges
+    #[command(after_help = "\
+Examples:
+  netsim-enforcer render -f manifests/ --node-name node-1
+  netsim-enforcer render --context prod --node-name node-1 | less
+  kubectl get ns,nodes,pods,netpol -A -o json | netsim-enforcer render -f - --node-name node-1")]
+    Render(Render),
+    /// Compare what the kernel holds with what a node should have; exit 1 when it differs
+    Verify(Verify),
+    /// Ask the agent of this node how it is
+    Status(Status),
+    /// Take our table out of the kernel: from then on nothing is enforced on this node
+    Cleanup(Cleanup),
+}
+
+/// How rulesets are made.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Ruleset")]
+pub struct RulesetArgs {
+    /// The node whose pods are enforced for
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    pub node_name: String,
+    /// What happens to addresses in the node's pod range that no pod is known to have yet
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = UnknownPods::Deny)]
+    pub unknown_pods: UnknownPods,
+    /// Count and log what would be denied, and drop nothing
+    #[arg(long)]
+    pub audit: bool,
+    /// The bits of the connection mark that are the enforcer's: adjoining ones, at least 2
+    #[arg(long, value_name = "MASK", default_value = "0xffff0000", value_parser = mark_mask)]
+    pub mark_mask: u32,
+    /// The netlink log group of the audit mode
+    #[arg(long, value_name = "GROUP", default_value_t = 4712)]
+    pub log_group: u16,
+}
+
+impl RulesetArgs {
+    /// As the renderer takes them.
+    pub fn options(&self) -> render::Options {
+        render::Options {
+            node: self.node_name.as_str().into(),
+            unknown_pods: match self.unknown_pods {
+                UnknownPods::Allow => render::UnknownPods::Allow,
+                UnknownPods::Deny => render::UnknownPods::Deny,
+            },
+            audit: self.audit,
+            mark_mask: self.mark_mask,
+            log_group: self.log_group,
+        }
+    }
+}
+
+/// What happens to pods that are not known yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum UnknownPods {
+    /// They are open from their start until they are programmed
+    Allow,
+    /// They are closed until they are programmed
+    Deny,
+}
+
+/// The table in the kernel.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Kernel")]
+pub struct KernelArgs {
+    /// The name of the nftables table, of family inet
+    #[arg(long, value_name = "NAME", default_value = "netsim", value_parser = table_name)]
+    pub table: String,
+    /// The network namespace to work in, such as /proc/1/ns/net [default: that of the process]
+    #[arg(long, value_name = "PATH")]
+    pub netns: Option<PathBuf>,
+}
+
+/// `run`
+#[derive(Debug, Clone, Args)]
+pub struct Run {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "options of its own heading")]
+    pub ruleset: RulesetArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "options of its own heading")]
+    pub kernel: KernelArgs,
+    /// The kubeconfig file [default: in a pod its service account, else what kubectl uses]
+    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    pub context: Option<String>,
+    /// A range of this node's pod addresses; repeatable [default: what the Node object says]
+    #[arg(long = "pod-cidr", value_name = "CIDR", help_heading = "Cluster", value_parser = cidr)]
+    pub pod_cidrs: Vec<IpNet>,
+    /// Whether an ipBlock matches the addresses of pods too (Cilium: false)
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Cluster")]
+    pub ip_block_matches_pods: bool,
+    /// Where metrics, health and status are served
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9470")]
+    pub listen: SocketAddr,
+    /// How long changes are collected before they go to the kernel together: 5ms, 1s
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = time)]
+    pub coalesce: Duration,
+    /// How often to look whether somebody else changed the table
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    pub verify_interval: Duration,
+    /// Keep the table from being changed or flushed by others while the agent runs (Linux 6.9)
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub own_table: bool,
+    /// Load br_netfilter and set net.bridge.bridge-nf-call-* where bridges need it
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub manage_sysctls: bool,
+    /// The form of the log on standard error
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, or by part: info,netsim_enforcer::agent=debug
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "NETSIM_LOG")]
+    pub log: String,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl From<LogFormat> for Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        }
+    }
+}
+
+/// `render`
+#[derive(Debug, Clone, Args)]
+pub struct Render {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "options of its own heading")]
+    pub input: InputArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "options of its own heading")]
+    pub ruleset: RulesetArgs,
+    /// The name of the nftables table, of family inet
+    #[arg(long, value_name = "NAME", default_value = "netsim", value_parser = table_name)]
+    pub table: String,
+}
+
+/// `verify`
+#[derive(Debug, Clone, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "options of its own heading")]
+    pub input: InputArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "options of its own heading")]
+    pub ruleset: RulesetArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "options of its own heading")]
+    pub kernel: KernelArgs,
+}
+
+/// `status`
+#[derive(Debug, Clone, Args)]
+pub struct Status {
+    /// Where the agent serves its status
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9470")]
+    pub address: SocketAddr,
+    /// The form of the answer
+    #[arg(short, long, value_enum, value_name = "FORM", default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// Forms of answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    Text,
+    /// JSON
+    Json,
+}
+
+/// `cleanup`
+#[derive(Debug, Clone, Args)]
+pub struct Cleanup {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "options of its own heading")]
+    pub kernel: KernelArgs,
+    /// The bits of the connection mark that were the enforcer's; they are cleared
+    #[arg(long, value_name = "MASK", default_value = "0xffff0000", value_parser = mark_mask)]
+    pub mark_mask: u32,
+}
+
+fn mark_mask(text: &str) -> Result<u32, String> {
+    let number = text.strip_prefix("0x").map_or_else(|| text.parse().ok(), |hex| u32::from_str_radix(hex, 16).ok());
+    let mask = number.ok_or("a mask is a number of 32 bits, such as 0xffff0000")?;
+    let ones = mask.checked_shr(mask.trailing_zeros()).unwrap_or(0);
+    if ones < 3 || ones & ones.wrapping_add(1) != 0 {
+        return Err("the bits of the mask have to adjoin each other, and be 2 at least: 0xffff0000".to_owned());
+    }
+    Ok(mask)
+}
+
+fn table_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    let first = text.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    if first && text.len() < 128 && text.chars().all(fits) {
+        return Ok(text.to_owned());
+    }
+    Err("a table's name begins with a letter; letters, digits and `_-.` follow".to_owned())
+}
+
+fn cidr(text: &str) -> Result<IpNet, String> {
+    read_cidr(text).map(|read| read.net)
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| "a time is a number and a unit: 500us, 5ms, 1s")?;
+    match unit {
+        "us" => Ok(Duration::from_micros(number)),
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        _ => Err("the unit of a time is us, ms, s or m: 500us, 5ms, 1s".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn masks_adjoin() {
+        assert_eq!(mark_mask("0xffff0000"), Ok(0xffff_0000));
+        assert_eq!(mark_mask("12"), Ok(12));
+        assert_eq!(mark_mask("0xffffffff"), Ok(u32::MAX));
+        for wrong in ["0", "1", "0x80000000", "0xff00ff", "mask", ""] {
+            assert!(mark_mask(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(time("5ms"), Ok(Duration::from_millis(5)));
+        assert_eq!(time("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["5", "ms", "", "1h", "-1s"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! One file a command. Each gives the exit code, or what went wrong.
+
+pub mod cleanup;
+pub mod render;
+pub mod run;
+pub mod status;
+pub mod verify;
+
+use netsim::load::LoadError;
+use std::fmt;
+
+/// Why a command could not do what it was asked: lines for standard error.
+#[derive(Debug)]
+pub struct Failure(pub Vec<String>);
+
+impl Failure {
+    /// Of one error.
+    pub fn new(error: impl fmt::Display) -> Self {
+        Failure(vec![format!("error: {error}")])
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        Failure(error.0.iter().map(ToString::to_string).collect())
+    }
+}
+
+/// Done, and all is well.
+pub const OK: u8 = 0;
+/// Done, and something is not as it should be.
+pub const DIFFERS: u8 = 1;
+/// Not done.
+pub const CANNOT: u8 = 2;
