@@ -4,7 +4,6 @@
 
 pub mod elements;
 
-
 pub use elements::Elements;
 use ipnet::IpNet;
 use netsim_shared::net::Family;
