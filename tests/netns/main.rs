@@ -1,0 +1,12 @@
+//! Real packets between pods that are network namespaces. A module a subject; `main` moves the whole
+//! process into a private network namespace before anything else happens.
+
+mod fabric_test;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() {
+    netsim_testkit::netns::enter();
+    let trials: Vec<Trial> = fabric_test::trials();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
