@@ -75,7 +75,7 @@ pub fn canonical_contents(contents: &Contents) -> Contents {
 /// The generation that a table stamps connections with, as its first rule says.
 pub fn generation(contents: &Contents, mark_mask: u32) -> Option<u32> {
     let words = contents.chains.get("forward")?.rules.first()?.iter().flat_map(|text| text.split(' '));
-    let numbers = words.filter_map(|word| u32::from_str_radix(word.strip_prefix("0x")?, 16).ok());
-    let stamp = numbers.filter(|number| number & !mark_mask == 0 && *number != mark_mask && *number != 0).next_back()?;
+    let mut numbers = words.filter_map(|word| u32::from_str_radix(word.strip_prefix("0x")?, 16).ok());
+    let stamp = numbers.rfind(|number| number & !mark_mask == 0 && *number != mark_mask && *number != 0)?;
     Some(stamp >> mark_mask.trailing_zeros())
 }

@@ -76,7 +76,7 @@ fn every_pair_reaches_each_other(wiring: Wiring) {
     let fabric = Fabric::build(&Layout::grid(2, 2, wiring));
     let places = [fabric.pods(), fabric.nodes(), vec![fabric.outside()]].concat();
     for place in &places {
-        Protocol::ALL.map(|protocol| place.listen(protocol, 80));
+        Protocol::ALL.into_iter().for_each(|protocol| place.listen(protocol, 80));
     }
     assert_outcomes(&all_probes(&places, 80), |_| Outcome::Reached);
     assert_outcomes(&all_probes(&places, 81), |probe| {
@@ -92,7 +92,7 @@ fn a_drop_loses_what_it_says_and_nothing_else(wiring: Wiring) {
     let fabric = Fabric::build(&Layout::grid(2, 2, wiring));
     let pods = fabric.pods();
     for pod in &pods {
-        Protocol::ALL.map(|protocol| pod.listen(protocol, 80));
+        Protocol::ALL.into_iter().for_each(|protocol| pod.listen(protocol, 80));
     }
     let victim = fabric.pod("pod-1-1");
     fabric.node("node-1").nft(&format!(

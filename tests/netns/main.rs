@@ -2,11 +2,15 @@
 //! process into a private network namespace before anything else happens.
 
 mod fabric_test;
+mod fixtures;
+mod random;
+mod world;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     netsim_testkit::netns::enter();
-    let trials: Vec<Trial> = fabric_test::trials();
+    let trials: Vec<Trial> =
+        [fabric_test::trials(), fixtures::trials(), random::trials()].into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
