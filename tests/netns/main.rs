@@ -1,6 +1,8 @@
 //! Real packets between pods that are network namespaces. A module a subject; `main` moves the whole
 //! process into a private network namespace before anything else happens.
 
+mod change;
+mod cluster;
 mod fabric_test;
 mod fixtures;
 mod random;
