@@ -28,7 +28,7 @@ pub fn updates<K: Kind>(client: &Client, config: Config) -> impl Stream<Item = U
         listed: HashSet::new(),
         failing: false,
         backoff: Backoff::default(),
-        pause: Duration::ZERO,
+        pause: None,
         out: VecDeque::new(),
     };
     futures::stream::unfold(watching, Watching::next)
@@ -46,7 +46,7 @@ struct Watching<K: Kind> {
     failing: bool,
     backoff: Backoff,
     /// To be waited before the server is asked for anything.
-    pause: Duration,
+    pause: Option<Duration>,
     /// Updates to give before anything else is looked at.
     out: VecDeque<Update>,
 }
@@ -59,7 +59,9 @@ impl<K: Kind> Watching<K> {
             if let Some(update) = self.out.pop_front() {
                 return Some((update, self));
             }
-            tokio::time::sleep(std::mem::take(&mut self.pause)).await;
+            if let Some(pause) = self.pause.take() {
+                tokio::time::sleep(pause).await;
+            }
             tokio::select! {
                 // An event that is there comes before the news that events may come.
                 biased;
@@ -124,8 +126,11 @@ impl<K: Kind> Watching<K> {
         let retry_in = self.backoff.next().max(Duration::from_secs(asked.into()).min(LONGEST));
         // A watch that was taken before this failure is no recovery from it.
         let _ = self.opened.notified().now_or_never();
-        (self.failing, self.pause) = (true, retry_in);
-        let mut text = chain(error);
+        (self.failing, self.pause) = (true, Some(retry_in));
+        let mut text = match status {
+            Some(status) if !status.message.is_empty() => format!("{} {}", status.code, status.message),
+            _ => chain(error),
+        };
         if status.is_some_and(|status| status.code == 403) {
             let rule = format!("{{apiGroups: [{:?}], resources: [{}], verbs: [list, watch]}}", K::GROUP, Self::KIND);
             text.push_str(&format!("; a ClusterRole with this rule, bound to the agent, allows it: {rule}"));
@@ -139,12 +144,13 @@ impl<K: Kind> Watching<K> {
     }
 }
 
-/// Whether a watch cannot go on from where it was, although kube's watcher would: it asks for an
-/// expired revision again for ever when that was refused by status, and passes over an event that
-/// it could not decode.
+/// Whether a watch cannot go on from where it was, although kube's watcher would: it passes over a
+/// line that it cannot read, which may have been an event, and it asks for an expired revision
+/// again for ever when that was refused by status.
 fn has_lost_its_place(error: &watcher::Error) -> bool {
-    let undecoded = matches!(error, watcher::Error::WatchFailed(Error::SerdeError(_)));
-    undecoded || status_of(error).is_some_and(|status| status.code == 410)
+    // A line that is no event is taken for a status when it can be, since all fields of that are optional.
+    let unread = matches!(error, watcher::Error::WatchFailed(Error::SerdeError(_) | Error::Api(_)));
+    unread || status_of(error).is_some_and(|status| status.code == 410)
 }
 
 /// What the server said, if it was the server that refused.

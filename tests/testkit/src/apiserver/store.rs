@@ -261,11 +261,12 @@ impl Store {
             }
             object
         };
-        let items: Vec<Value> = page.into_iter().map(|(_, object)| item(object)).collect();
-        Ok(json!({
-            "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
-            "metadata": metadata, "items": items,
-        }))
+        let mut list = json!({
+            "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(), "metadata": metadata,
+        });
+        // Put in as it is: `json!` would copy every object once more.
+        list["items"] = page.into_iter().map(|(_, object)| item(object)).collect();
+        Ok(list)
     }
 }
 

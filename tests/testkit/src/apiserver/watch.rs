@@ -31,7 +31,7 @@ pub struct Control {
 pub struct Open {
     id: usize,
     pub plural: String,
-    /// The bookmarks that it has sent, or has seen and not sent because nobody asked for them.
+    /// The bookmarks that it has sent; all of them when nobody asked it for any.
     pub bookmarks_seen: usize,
 }
 
@@ -85,7 +85,8 @@ impl Watch {
             lines_seen: control.lines.len(),
             query,
         };
-        let (plural, bookmarks_seen) = (watch.plural.clone(), control.bookmarks);
+        let bookmarks_seen = if watch.query.bookmarks { control.bookmarks } else { usize::MAX };
+        let plural = watch.plural.clone();
         control.open.push(Open { id: watch.id, plural, bookmarks_seen });
         // Without a revision a watch begins with what there is, too; only no bookmark ends it.
         if watch.query.initial_events || watch.seen == 0 {
@@ -116,7 +117,7 @@ impl Watch {
             if !shared.control.held
                 && let Some(next) = self.ready(&mut shared)
             {
-                // Somebody may wait for what this watch has seen.
+                // Somebody may wait until it is on its way.
                 state.notify();
                 return next;
             }
@@ -162,9 +163,7 @@ impl Watch {
         let open = control.open.iter_mut().find(|open| open.id == self.id && open.bookmarks_seen < bookmarks);
         if let Some(open) = open {
             open.bookmarks_seen = bookmarks;
-            if self.query.bookmarks {
-                return Some(Next::Line(self.bookmark(store, Value::Null)));
-            }
+            return Some(Next::Line(self.bookmark(store, Value::Null)));
         }
         None
     }
