@@ -190,7 +190,11 @@ impl Fabric {
         in_parallel(&nodes, |node| node.wait_running(&on(node.attached.place.name())));
         let hosts = self.nodes.values().map(|n| &n.attached).chain([&self.outside]);
         let places: Vec<&Place> = all.iter().map(|p| &p.attached).chain(hosts).map(|a| &a.place).collect();
-        in_parallel(&places, |place| place.answer_sctp(&place.addresses()));
+        self.underlay.wait_neighbours();
+        in_parallel(&places, |place| {
+            place.space().wait_neighbours();
+            place.answer_sctp(&place.addresses());
+        });
     }
 
     /// Adds a pod; its addresses may be those of one that was removed.
@@ -218,6 +222,8 @@ impl Fabric {
         self.underlay.ip(&on.way(&addresses));
         let pod = Pod { attached: Attached { place: place.clone(), device }, node: node.to_owned() };
         on.wait_running(&[&pod]);
+        on.attached.place.space().wait_neighbours();
+        place.space().wait_neighbours();
         place.answer_sctp(&addresses);
         pods.by_name.insert(name.to_owned(), pod);
         place
@@ -258,6 +264,7 @@ impl Fabric {
         }
         let Attached { place, device } = &self.outside;
         place.space().ip(&wiring::own(address));
+        place.space().wait_neighbours();
         self.underlay.ip(&route(address, device, &[]));
         place.add_address(address);
     }
