@@ -5,6 +5,9 @@ use netsim_shared::net::Family;
 use netsim_shared::ports::Protocol;
 use netsim_testkit::netns::{Fabric, Layout, Outcome, Packets, Place, Probe, Prober, Try, Wiring};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A body that is run for each wiring.
@@ -57,6 +60,14 @@ fn all_probes(places: &[Place], port: u16) -> Vec<Probe> {
     probes
 }
 
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn listen_all(place: &Place, port: u16) {
+    Protocol::ALL.iter().for_each(|protocol| place.listen(*protocol, port));
+}
+
 fn ask(probes: &[Probe]) -> Vec<Outcome> {
     Prober::default().confirm_lost().run(probes)
 }
@@ -76,7 +87,7 @@ fn every_pair_reaches_each_other(wiring: Wiring) {
     let fabric = Fabric::build(&Layout::grid(2, 2, wiring));
     let places = [fabric.pods(), fabric.nodes(), vec![fabric.outside()]].concat();
     for place in &places {
-        Protocol::ALL.into_iter().for_each(|protocol| place.listen(protocol, 80));
+        listen_all(place, 80);
     }
     assert_outcomes(&all_probes(&places, 80), |_| Outcome::Reached);
     assert_outcomes(&all_probes(&places, 81), |probe| {
@@ -92,7 +103,7 @@ fn a_drop_loses_what_it_says_and_nothing_else(wiring: Wiring) {
     let fabric = Fabric::build(&Layout::grid(2, 2, wiring));
     let pods = fabric.pods();
     for pod in &pods {
-        Protocol::ALL.into_iter().for_each(|protocol| pod.listen(protocol, 80));
+        listen_all(pod, 80);
     }
     let victim = fabric.pod("pod-1-1");
     fabric.node("node-1").nft(&format!(
@@ -136,14 +147,14 @@ fn what_a_filter_answers_is_told_apart(wiring: Wiring) {
             assert_outcomes(&[Probe::new(&node, to.at(family, 4), protocol)], |_| Outcome::Lost);
         }
     }
-    let nowhere: [IpAddr; 2] = ["192.0.2.200".parse().unwrap(), "2001:db8:f::1".parse().unwrap()];
+    let nowhere: [IpAddr; 2] = [ip("192.0.2.200"), ip("2001:db8:f::1")];
     for address in nowhere {
         assert_outcomes(&[Probe::tcp(&from, SocketAddr::new(address, 80))], |_| Outcome::Unreachable);
     }
 }
 
 fn pods_of_one_family_have_only_that(wiring: Wiring) {
-    let [v4, v6]: [IpAddr; 2] = ["10.9.0.1".parse().unwrap(), "fd00:9::1".parse().unwrap()];
+    let [v4, v6]: [IpAddr; 2] = [ip("10.9.0.1"), ip("fd00:9::1")];
     let layout = Layout::grid(1, 1, wiring).pod("four", "node-1", [v4]).pod("six", "node-1", [v6]);
     let fabric = Fabric::build(&layout.pod("none", "node-1", []));
     let (four, six, both) = (fabric.pod("four"), fabric.pod("six"), fabric.pod("pod-1-1"));
@@ -179,11 +190,11 @@ fn an_address_is_used_again(wiring: Wiring) {
 }
 
 fn the_outside_has_any_number_of_addresses(wiring: Wiring) {
-    let more = ["203.0.113.9", "10.99.0.5", "2001:db8:1::9"].map(|a| a.parse::<IpAddr>().unwrap());
+    let more = ["203.0.113.9", "10.99.0.5", "2001:db8:1::9"].map(ip);
     let fabric = Fabric::build(&Layout::grid(1, 1, wiring).outside(more));
     let (pod, outside) = (fabric.pod("pod-1-1"), fabric.outside());
     outside.listen(Protocol::Udp, 53);
-    let last: IpAddr = "198.51.100.1".parse().unwrap();
+    let last: IpAddr = ip("198.51.100.1");
     fabric.add_outside_address(last);
     for address in more.into_iter().chain([last]) {
         assert_outcomes(&[Probe::udp(&pod, (address, 53).into())], |_| Outcome::Reached);
@@ -264,15 +275,16 @@ fn a_storm_sees_a_short_drop(wiring: Wiring) {
         cut(&node, protocol, 80);
         let cut = Instant::now();
         assert!(storm.wait_outcome(cut, |outcome| outcome == Outcome::Lost).is_some());
+        let healing = Instant::now();
         node.nft("delete table inet cut");
         let healed = Instant::now();
         assert!(storm.wait_tries(healed, 50));
         let tries = storm.stop();
         let of = |probe| tries.iter().filter(move |t| t.probe == probe);
-        assert!(of(0).filter(|t| t.started >= cut && t.ended < healed).all(|t| t.outcome == Outcome::Lost));
+        assert!(of(0).filter(|t| t.started >= cut && t.ended < healing).all(|t| t.outcome == Outcome::Lost));
         let outage = Try::longest_outage(of(0));
         assert!(outage >= Duration::from_millis(200), "{outage:?}");
-        assert!(outage <= healed - cut + Duration::from_millis(200), "{outage:?} of {:?}", healed - cut);
+        assert!(outage <= healed - cut + Duration::from_millis(200), "{protocol}: {outage:?} of {:?}", healed - cut);
         assert_eq!(Try::longest_outage(of(1)), Duration::ZERO);
     }
 }
@@ -281,7 +293,7 @@ fn a_service_leads_to_its_backends(wiring: Wiring) {
     let fabric = Fabric::build(&Layout::grid(2, 2, wiring));
     let client = fabric.pod("pod-1-1");
     let backends = [fabric.pod("pod-1-2"), fabric.pod("pod-2-1")];
-    let virtual_addresses = [SocketAddr::from(([10, 96, 0, 10], 80)), "[fd00:96::10]:80".parse().unwrap()];
+    let virtual_addresses = [SocketAddr::from(([10, 96, 0, 10], 80)), SocketAddr::new(ip("fd00:96::10"), 80)];
     for (family, at) in Family::ALL.into_iter().zip(virtual_addresses) {
         for protocol in Protocol::ALL {
             let to: Vec<SocketAddr> = backends.iter().map(|b| b.at(family, 8080)).collect();
@@ -289,8 +301,8 @@ fn a_service_leads_to_its_backends(wiring: Wiring) {
             backends.iter().for_each(|b| b.listen(protocol, 8080));
             let from_client = Packets::any().from(client.at(family, 0).ip()).port(protocol, 8080);
             let counters: Vec<_> = backends.iter().map(|b| b.count(&from_client)).collect();
-            let from = [client.clone(), fabric.node("node-1"), client.clone()];
-            assert_outcomes(&from.map(|f| Probe::new(&f, at, protocol)), |_| Outcome::Reached);
+            let from = [&client, &client, &fabric.node("node-1")];
+            assert_outcomes(&from.map(|f| Probe::new(f, at, protocol)), |_| Outcome::Reached);
             assert!(counters.iter().all(|c| c.packets() > 0), "{counters:?}");
             if protocol != Protocol::Sctp {
                 let flow = fabric.flow(&client, service.address(), protocol).start();
@@ -324,12 +336,12 @@ fn programs_run_in_places(wiring: Wiring) {
     let fabric = Fabric::build(&Layout::grid(1, 1, wiring));
     let (node, pod) = (fabric.node("node-1"), fabric.pod("pod-1-1"));
     let path = pod.netns_path().to_owned();
-    let inode = |path: &str| std::fs::metadata(path).map(|m| std::os::unix::fs::MetadataExt::ino(&m)).unwrap();
-    assert_eq!(inode(path.to_str().unwrap()), pod.exec(|| inode("/proc/thread-self/ns/net")));
-    let output = std::process::Command::new("ip");
-    let mut command = output;
-    let child = node.spawn(command.args(["-o", "link", "show"]).stdout(std::process::Stdio::piped())).unwrap();
-    let text = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let inode = |path: &Path| std::fs::metadata(path).expect("a namespace").ino();
+    assert_eq!(inode(&path), pod.exec(|| inode(Path::new("/proc/thread-self/ns/net"))));
+    let mut command = Command::new("ip");
+    command.args(["-o", "link", "show"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let output = node.spawn(&mut command).and_then(Child::wait_with_output).expect("`ip` runs");
+    let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("veth0"), "{text}");
     assert_eq!(text.contains("cni0"), wiring == Wiring::Bridged, "{text}");
     fabric.remove_pod("pod-1-1");

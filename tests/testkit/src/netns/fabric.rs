@@ -8,7 +8,7 @@ use super::probe::{Outcome, Probe, Prober};
 use super::responder::Responder;
 use super::space::{Space, in_parallel};
 use super::storm::StormBuilder;
-use super::wiring::{self, BRIDGE, UP, bridge, child, link, port, route, route_via, routed_gateway, unroute};
+use super::wiring::{self, BRIDGE, POD_GATEWAY, UNDERLAY, UP, bridge, child, link, port, route, route_via, unroute};
 use netsim_shared::net::Family;
 use netsim_shared::ports::Protocol;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,7 +68,7 @@ impl Node {
     /// In the node: a link to a pod.
     fn attach(&self, device: &str, pod: &Path, addresses: &[IpAddr]) -> String {
         match self.spec.wiring {
-            Wiring::Routed => link(device, pod, addresses, self.sources()),
+            Wiring::Routed => link(device, pod, addresses, &POD_GATEWAY, self.sources()),
             Wiring::Bridged => port(device, pod, addresses, self.sources()),
         }
     }
@@ -76,7 +76,7 @@ impl Node {
     /// In a pod: its addresses, and the way out; `siblings` are the other addresses on the bridge.
     fn pod(&self, addresses: &[IpAddr], siblings: &[IpAddr]) -> String {
         match self.spec.wiring {
-            Wiring::Routed => child(addresses, &routed_gateway()),
+            Wiring::Routed => child(addresses, &POD_GATEWAY),
             Wiring::Bridged => child(addresses, &self.spec.gateway) + &beside(addresses, siblings),
         }
     }
@@ -148,17 +148,19 @@ impl Fabric {
     /// Joins everything for the first time: the underlay to nodes and the outside, these to pods.
     fn join(&self, pods: &Pods) {
         let on = |node: &str| pods.by_name.values().filter(|p| p.node == node).collect::<Vec<_>>();
-        let mut lines = String::from("link set lo up\n");
+        // Without addresses of its own the underlay could not say that it knows no way.
+        let mut lines = String::from("link set lo up\naddr add 172.31.255.255/32 dev lo\n");
+        lines.push_str("addr add fd00:31::ffff/128 dev lo\n");
         for attached in self.nodes.values().map(|n| &n.attached).chain([&self.outside]) {
             let Attached { place, device } = attached;
-            lines.push_str(&link(device, place.netns_path(), &place.addresses(), &[]));
+            lines.push_str(&link(device, place.netns_path(), &place.addresses(), &UNDERLAY, &[]));
         }
         lines.extend(pods.by_name.values().map(|p| self.nodes[&p.node].way(&p.attached.place.addresses())));
         self.underlay.ip(&lines);
         let nodes: Vec<&Node> = self.nodes.values().collect();
         in_parallel(&nodes, |node| {
             let place = &node.attached.place;
-            let mut lines = child(&place.addresses(), &routed_gateway());
+            let mut lines = child(&place.addresses(), &UNDERLAY);
             if node.spec.wiring == Wiring::Bridged {
                 lines.push_str(&bridge(&node.spec.gateway));
             }
@@ -172,7 +174,7 @@ impl Fabric {
             place.space().ip(&lines);
         });
         let outside = &self.outside.place;
-        outside.space().ip(&child(&outside.addresses(), &routed_gateway()));
+        outside.space().ip(&child(&outside.addresses(), &UNDERLAY));
         let all: Vec<&Pod> = pods.by_name.values().collect();
         in_parallel(&all, |pod| {
             let place = &pod.attached.place;
@@ -185,17 +187,14 @@ impl Fabric {
         });
         let uplinks = self.nodes.values().map(|n| &n.attached).chain([&self.outside]);
         self.underlay.wait_running(&uplinks.map(|a| a.device.clone()).collect::<Vec<_>>());
-        for node in nodes {
-            node.wait_running(&on(node.attached.place.name()));
-        }
-        let places: Vec<Place> = all
-            .iter()
-            .map(|p| &p.attached)
-            .chain(self.nodes.values().map(|n| &n.attached))
-            .chain([&self.outside])
-            .map(|a| a.place.clone())
-            .collect();
-        in_parallel(&places, ready);
+        in_parallel(&nodes, |node| node.wait_running(&on(node.attached.place.name())));
+        let hosts = self.nodes.values().map(|n| &n.attached).chain([&self.outside]);
+        let places: Vec<&Place> = all.iter().map(|p| &p.attached).chain(hosts).map(|a| &a.place).collect();
+        self.underlay.wait_neighbours();
+        in_parallel(&places, |place| {
+            place.space().wait_neighbours();
+            place.answer_sctp(&place.addresses());
+        });
     }
 
     /// Adds a pod; its addresses may be those of one that was removed.
@@ -223,7 +222,9 @@ impl Fabric {
         self.underlay.ip(&on.way(&addresses));
         let pod = Pod { attached: Attached { place: place.clone(), device }, node: node.to_owned() };
         on.wait_running(&[&pod]);
-        ready(&place);
+        on.attached.place.space().wait_neighbours();
+        place.space().wait_neighbours();
+        place.answer_sctp(&addresses);
         pods.by_name.insert(name.to_owned(), pod);
         place
     }
@@ -263,6 +264,7 @@ impl Fabric {
         }
         let Attached { place, device } = &self.outside;
         place.space().ip(&wiring::own(address));
+        place.space().wait_neighbours();
         self.underlay.ip(&route(address, device, &[]));
         place.add_address(address);
     }
@@ -347,12 +349,6 @@ fn siblings(pods: &Pods, node: &Node, name: &str) -> Vec<Place> {
     let bridged = node.spec.wiring == Wiring::Bridged;
     let on_it = |p: &&Pod| bridged && p.node == node.spec.name && p.attached.place.name() != name;
     pods.by_name.values().filter(on_it).map(|p| p.attached.place.clone()).collect()
-}
-
-/// The last step of a place: its own end is up, and it answers SCTP.
-fn ready(place: &Place) {
-    place.space().wait_running(&[UP.to_owned()]);
-    place.answer_sctp(&place.addresses());
 }
 
 fn check(layout: &Layout) {

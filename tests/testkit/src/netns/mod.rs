@@ -9,14 +9,14 @@
 //! Every box is a namespace of its own, and a [`Place`]. The underlay is one router, so that any pod
 //! can have any address. All of it lives in a private network and mount namespace that [`enter`]
 //! makes, needs no root where the kernel allows user namespaces, and goes away with the process.
-//! While it lives, the namespaces have names: `nsenter -t PID -m -U ip netns` lists them.
+//! While it lives, the namespaces have names: `nsenter -t PID -m ip netns` lists them (`-U` as well without root).
 //!
 //! ```no_run
 //! use netsim_shared::{net::Family, ports::Protocol};
 //! use netsim_testkit::netns::{self, Fabric, Layout, Outcome, Probe, Wiring};
 //!
 //! netns::enter(); // first thing in `main`
-//! let fabric = Fabric::build(Layout::grid(3, 3, Wiring::Bridged));
+//! let fabric = Fabric::build(&Layout::grid(3, 3, Wiring::Bridged));
 //! let (client, server) = (fabric.pod("pod-1-1"), fabric.pod("pod-2-1"));
 //! server.listen(Protocol::Tcp, 80);
 //! let to = server.at(Family::V4, 80);

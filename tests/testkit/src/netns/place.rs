@@ -80,7 +80,7 @@ impl Place {
         self.0.space.run(work)
     }
 
-    /// Starts a program inside.
+    /// Starts a program inside. It lives in the test's mount namespace, so that paths mean the same.
     pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
         self.exec(|| command.spawn())
     }

@@ -131,6 +131,18 @@ impl Space {
             assert!(Instant::now() < deadline, "a link in `{}` does not come up: {down}", self.path.display());
         }
     }
+
+    /// Waits until all IPv6 addresses answer neighbours: the kernel listens for these in a moment of
+    /// its own, and who asked too early asks again a second later.
+    pub(super) fn wait_neighbours(&self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        self.run(|| {
+            while let Some(missing) = unheard().expect("the list of IPv6 addresses") {
+                assert!(Instant::now() < deadline, "{missing} in `{}` does not come up", self.path.display());
+                thread::sleep(Duration::from_micros(200));
+            }
+        });
+    }
 }
 
 impl Drop for Space {
@@ -150,6 +162,26 @@ fn set(path: &str, value: &str) -> io::Result<()> {
         return Ok(());
     }
     fs::write(path, value)
+}
+
+/// An IPv6 address of the calling thread's namespace whose multicast group (RFC 4291, 2.7.1) is not
+/// joined yet.
+fn unheard() -> io::Result<Option<String>> {
+    let addresses = fs::read_to_string("/proc/thread-self/net/if_inet6")?;
+    let groups = fs::read_to_string("/proc/thread-self/net/igmp6")?;
+    let joined = |device: &str, group: &str| {
+        groups.lines().any(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            words.next() == Some(device) && words.next() == Some(group)
+        })
+    };
+    let missing = addresses.lines().find(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (Some(address), Some(device)) = (words.first(), words.last()) else { return false };
+        let Some(tail) = address.get(26..) else { return false };
+        *device != "lo" && !joined(device, &format!("ff0200000000000000000001ff{tail}"))
+    });
+    Ok(missing.map(str::to_owned))
 }
 
 /// Runs a closure on a thread that ends with it, so that no namespace sticks to the caller's.

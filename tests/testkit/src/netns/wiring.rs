@@ -3,7 +3,7 @@
 use super::layout::of_family;
 use netsim_shared::net::Family;
 use std::fmt::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 /// The interface of a namespace towards what it is attached to.
@@ -11,10 +11,13 @@ pub(super) const UP: &str = "eth0";
 /// The bridge of a node whose pods are bridged.
 pub(super) const BRIDGE: &str = "cni0";
 
-/// The next hop on routed links, the same everywhere.
-pub(super) fn routed_gateway() -> Vec<IpAddr> {
-    vec![IpAddr::from([169, 254, 1, 1]), IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, 1])]
-}
+/// The next hops on routed links to pods. Nodes have them, so that the underlay needs others: a node
+/// would not answer an ARP request that comes from an address of its own.
+pub(super) const POD_GATEWAY: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1)), IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1))];
+/// The next hops on links to the underlay.
+pub(super) const UNDERLAY: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(169, 254, 2, 1)), IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2))];
 
 /// An address as the host block that `ip` wants.
 pub(super) fn host(address: IpAddr) -> String {
@@ -41,10 +44,10 @@ fn veth(lines: &mut String, device: &str, child: &Path, addresses: &[IpAddr]) {
 
 /// In the parent: a child behind a link of its own, with a route to each of its addresses. `sources`
 /// are the parent's addresses when it opens a connection itself.
-pub(super) fn link(device: &str, child: &Path, addresses: &[IpAddr], sources: &[IpAddr]) -> String {
+pub(super) fn link(device: &str, child: &Path, addresses: &[IpAddr], gateway: &[IpAddr], sources: &[IpAddr]) -> String {
     let mut lines = String::new();
     veth(&mut lines, device, child, addresses);
-    for gateway in routed_gateway() {
+    for gateway in gateway {
         let (prefix, more) = if gateway.is_ipv4() { (32, "scope link") } else { (64, "nodad") };
         _ = writeln!(lines, "addr add {gateway}/{prefix} dev {device} {more}");
     }
