@@ -4,6 +4,7 @@
 mod change;
 mod cluster;
 mod fabric_test;
+mod faults;
 mod fixtures;
 mod random;
 mod world;
@@ -12,7 +13,8 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     netsim_testkit::netns::enter();
-    let trials: Vec<Trial> =
-        [fabric_test::trials(), fixtures::trials(), random::trials()].into_iter().flatten().collect();
+    let modules: [fn() -> Vec<Trial>; 5] =
+        [fabric_test::trials, fixtures::trials, random::trials, change::trials, faults::trials];
+    let trials = modules.into_iter().flat_map(|trials| trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
