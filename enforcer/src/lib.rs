@@ -8,5 +8,6 @@
 //! `render` and `transaction` are pure; `watch`, `node`, `kernel` and `observe` do the talking;
 //! `agent` joins them. What is promised and what is not is in `docs/enforcer.md`.
 
+pub mod kernel;
 pub mod ruleset;
 pub mod transaction;
