@@ -163,13 +163,13 @@ impl Encoder {
         }
         let by_family = |family| if family == Family::V4 { NFT_CT_SRC_IP } else { NFT_CT_SRC_IP6 };
         let (key, direction) = match field {
-            Field::CtSource(family) => (by_family(family), IP_CT_DIR_ORIGINAL),
-            Field::CtDestination(family) => (by_family(family), IP_CT_DIR_REPLY),
-            Field::CtPort => (NFT_CT_PROTO_SRC, IP_CT_DIR_REPLY),
-            // Header fields were dealt with above.
-            Field::CtProtocol | Field::Source(_) | Field::Destination(_) => (NFT_CT_PROTOCOL, IP_CT_DIR_ORIGINAL),
+            Field::CtSource(family) => (by_family(family), Some(IP_CT_DIR_ORIGINAL)),
+            Field::CtDestination(family) => (by_family(family), Some(IP_CT_DIR_REPLY)),
+            Field::CtPort => (NFT_CT_PROTO_SRC, Some(IP_CT_DIR_REPLY)),
+            // It is the same in both directions. (Header fields were dealt with above.)
+            Field::CtProtocol | Field::Source(_) | Field::Destination(_) => (NFT_CT_PROTOCOL, None),
         };
-        self.push(Expr::ct(key, Some(direction), register));
+        self.push(Expr::ct(key, direction, register));
     }
 
     /// Goes on for packets of one family only.
