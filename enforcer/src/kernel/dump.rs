@@ -99,6 +99,16 @@ impl Contents {
         Ok(contents)
     }
 
+    /// Takes in the table itself: only who owns it may differ.
+    pub(super) fn table(&mut self, table: TableInfo) {
+        let flags = table.flags & !(NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST);
+        if flags != 0 {
+            let dormant =
+                if flags & NFT_TABLE_F_DORMANT == 0 { "" } else { ": it is dormant, none of its rules is in force" };
+            self.unknown.push(format!("table flags {flags:#x}{dormant}"));
+        }
+    }
+
     /// Takes in a chain of the table, if it is one.
     pub(super) fn chain(&mut self, table: &str, message: &Message<'_>) {
         let attributes = message.attributes();
