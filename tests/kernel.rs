@@ -3,6 +3,8 @@
 //!
 //! Needs root, or user namespaces that anybody may create; `unshare`, `nft` and `ip`.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, which clippy does not see without the standard harness")]
+
 use libtest_mimic::{Arguments, Failed, Trial};
 use netsim_enforcer::kernel::nflog::{Event, Reader};
 use netsim_enforcer::kernel::{
@@ -431,10 +433,12 @@ fn every_kind_of_set_comes_back_and_changes() {
         };
         // Each of them alone, with all the others there, then all at once and back.
         for element in &all {
-            netlink.commit(&change(Op::DeleteElements, &[element.clone()])).unwrap_or_else(|e| panic!("{e}"));
+            netlink
+                .commit(&change(Op::DeleteElements, std::slice::from_ref(element)))
+                .unwrap_or_else(|e| panic!("{e}"));
             Arc::make_mut(ruleset.sets.get_mut(&set_name).unwrap()).elements.remove(&element.0);
             assert_holds(&mut netlink, &ruleset);
-            netlink.commit(&change(Op::AddElements, &[element.clone()])).unwrap_or_else(|e| panic!("{e}"));
+            netlink.commit(&change(Op::AddElements, std::slice::from_ref(element))).unwrap_or_else(|e| panic!("{e}"));
             Arc::make_mut(ruleset.sets.get_mut(&set_name).unwrap()).elements.insert(element.0, element.1.clone());
         }
         netlink.commit(&change(Op::DeleteElements, &all)).unwrap_or_else(|e| panic!("{e}"));
@@ -507,9 +511,7 @@ fn ranges_change_one_by_one() {
             wanted.insert(Key::Range(at(pair[0]).into(), Ipv4Addr::from(last).into()), verdict);
         }
         let (gone, come) = ruleset.sets[&ranges].elements.changes_to(&wanted);
-        let mut ops = Vec::new();
-        ops.push(Op::DeleteElements(ranges.clone(), kind, gone));
-        ops.push(Op::AddElements(ranges.clone(), kind, come));
+        let ops = vec![Op::DeleteElements(ranges.clone(), kind, gone), Op::AddElements(ranges.clone(), kind, come)];
         netlink.commit(&Transaction { ops: ops.clone() }).unwrap_or_else(|e| panic!("{e}: {ops:?}"));
         ruleset.sets.insert(ranges.clone(), Arc::new(Set { kind, elements: wanted }));
         assert_holds(&mut netlink, &ruleset);

@@ -1,9 +1,10 @@
 //! What the kernel has of our table, as a plain value, and what it should have.
 
-use super::elements::{Names, Shape, Wire, from_wire};
+use super::elements::{Names, Wire, from_wire};
 use super::expressions::describe;
 use super::message::{Attributes, Message};
 use super::nft::describe_rule;
+use super::shape::Shape;
 use super::uapi::*;
 use crate::ruleset::{Elements, Hook, Name, PRIORITY, Ruleset, SetKind};
 use std::collections::BTreeMap;
