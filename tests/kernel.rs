@@ -10,6 +10,7 @@ use netsim_enforcer::kernel::nflog::{Event, Reader};
 use netsim_enforcer::kernel::{
     CommitError, Committed, Contents, Error, Kernel, Netlink, Ownership, TableInfo, describe,
 };
+use netsim_enforcer::ruleset::elements::List;
 use netsim_enforcer::ruleset::{
     CT_INVALID, CT_UNTRACKED, Chain, Elements, Field, Hook, Key, Name, Rule, Ruleset, Set, SetKind, Statement, Verdict,
 };
@@ -432,8 +433,8 @@ fn every_kind_of_set_comes_back_and_changes() {
         let set = ruleset.sets.get_mut(&set_name).unwrap();
         let (kind, all) =
             (set.kind, set.elements.sorted().into_iter().map(|(k, v)| (*k, v.clone())).collect::<Vec<_>>());
-        let change = |op: fn(Name, SetKind, Vec<(Key, Option<Verdict>)>) -> Op, elements: &[(Key, Option<Verdict>)]| {
-            Transaction { ops: vec![op(set_name.clone(), kind, elements.to_vec())] }
+        let change = |op: fn(Name, SetKind, List) -> Op, elements: &[(Key, Option<Verdict>)]| Transaction {
+            ops: vec![op(set_name.clone(), kind, elements.to_vec())],
         };
         // Each of them alone, with all the others there, then all at once and back.
         for element in &all {
@@ -459,25 +460,23 @@ fn nft_writes_the_same_sets() {
     let mut netlink = open(Ownership::Shared);
     netlink.commit(&load(&everything())).unwrap_or_else(|e| panic!("{e}"));
     let ours = netlink.read().unwrap().unwrap().contents;
-    // What nft prints of our table, less the rules that it prints but does not read.
     let listed = nft("list table inet netsim");
-    let text: Vec<_> = listed.lines().filter(|line| !line.contains("proto-src")).collect();
     netlink.commit(&Transaction { ops: vec![Op::DeleteTable] }).unwrap();
-    nft(&text.join("\n"));
+    nft(&listed);
     let theirs = netlink.read().unwrap().unwrap().contents;
     for (name, set) in &ours.sets {
         assert_eq!(theirs.sets.get(name), Some(set), "set {name}");
     }
-    let skipped = |rules: &[Vec<String>]| -> Vec<Vec<String>> {
-        rules.iter().filter(|rule| !rule.iter().any(|e| e.contains("proto_src"))).cloned().collect()
-    };
+    // Between a protocol and a port nft swaps the bytes of nothing.
+    let plain =
+        |rule: &[String]| -> Vec<String> { rule.iter().filter(|e| !e.starts_with("byteorder")).cloned().collect() };
     for (name, chain) in &ours.chains {
         let found = theirs.chains.get(name).unwrap();
-        assert_eq!(found.hook, chain.hook);
-        for (found, expected) in found.rules.iter().zip(skipped(&chain.rules)) {
+        assert_eq!((&found.hook, found.rules.len()), (&chain.hook, chain.rules.len()));
+        for (found, expected) in found.rules.iter().zip(&chain.rules) {
             // nft reads the "or" of marks with a mask that is as good as ours.
             if !expected.iter().any(|e| e.contains("set mark")) {
-                assert_eq!(found, &expected, "chain {name}");
+                assert_eq!(&plain(found), expected, "chain {name}");
             }
         }
     }

@@ -199,7 +199,7 @@ fn flush_is_refused() {
     assert!(outage < NO_OUTAGE, "what is allowed was lost for {outage:?}");
     let agent = &cluster.agents["node-2"];
     agent.wait_status(200);
-    assert!(agent.metric("netsim_enforcer_drift_total") < 0.5, "somebody changed the table");
+    if agent.metric("netsim_enforcer_drift_total") > 0.5 { agent.wait_log("", |lines| { for l in lines { eprintln!("{l:?}"); } Some(()) }); panic!() }
 }
 
 fn flush_is_repaired() {
