@@ -1,9 +1,10 @@
 //! What the kernel holds against what it should hold.
 
-use crate::kernel::{ChainContents, Contents, SetContents};
+use crate::kernel::{ChainContents, Contents, SetContents, describe};
 use crate::ruleset::canonical::Renaming;
-use crate::ruleset::text::KeyText;
-use crate::ruleset::{Key, Verdict};
+use crate::ruleset::text::{KeyText, RuleText};
+use crate::ruleset::{Key, Ruleset, Verdict};
+use rustc_hash::FxHashMap;
 
 /// What a table lacks of, and has beyond, what it should have; one line each.
 pub fn differences(expected: &Contents, found: &Contents) -> Vec<String> {
@@ -17,11 +18,12 @@ pub fn differences(expected: &Contents, found: &Contents) -> Vec<String> {
             Some(wanted) if wanted == chain => {}
             Some(wanted) if wanted.hook != chain.hook => lines.push(format!("chain `{name}` is hooked elsewhere")),
             Some(wanted) => {
-                lines.push(format!(
-                    "chain `{name}` has {} rules, should have {}",
-                    chain.rules.len(),
-                    wanted.rules.len()
-                ));
+                let (has, should) = (chain.rules.len(), wanted.rules.len());
+                lines.push(if has == should {
+                    format!("chain `{name}` has other rules, or another order of them")
+                } else {
+                    format!("chain `{name}` has {has} rules, should have {should}")
+                });
                 let missing = wanted.rules.iter().filter(|rule| !chain.rules.contains(rule));
                 lines.extend(missing.map(|rule| format!("  - {}", rule.join(" "))));
                 let more = chain.rules.iter().filter(|rule| !wanted.rules.contains(rule));
@@ -54,23 +56,49 @@ pub fn differences(expected: &Contents, found: &Contents) -> Vec<String> {
     lines
 }
 
-/// The same contents with names that do not hang on history, see [`crate::ruleset::canonical`].
-pub fn canonical_contents(contents: &Contents) -> Contents {
+/// The same contents with names that do not hang on history, see [`crate::ruleset::canonical`], and
+/// what leads back to the names that they have.
+pub fn canonical_contents(contents: &Contents) -> (Contents, Renaming) {
     let renaming = Renaming::of(&contents.sets.iter().map(|(name, set)| (name.clone(), &set.elements)).collect());
     let expression = |text: &String| {
         let words = text.split(' ').map(|word| renaming.name(word).map_or_else(|| word.to_owned(), |w| w.to_string()));
         words.collect::<Vec<_>>().join(" ")
     };
     let chains = contents.chains.iter().filter_map(|(name, chain)| {
-        let rules = chain.rules.iter().map(|rule| rule.iter().map(expression).collect()).collect();
+        let rules = chain.rules.iter().map(|rule| rule.iter().filter(|e| does_something(e)).map(expression).collect());
+        let rules = rules.collect();
         Some((renaming.name(name)?, ChainContents { hook: chain.hook.clone(), rules }))
     });
     let sets = contents.sets.iter().filter_map(|(name, set)| {
         let elements = renaming.elements(&set.elements);
         Some((renaming.name(name)?, SetContents { elements, ..set.clone() }))
     });
-    Contents { chains: chains.collect(), sets: sets.collect(), unknown: contents.unknown.clone() }
+    let contents = Contents { chains: chains.collect(), sets: sets.collect(), unknown: contents.unknown.clone() };
+    (contents, renaming)
 }
+
+/// The nft program turns the bytes of a protocol around before it looks for ranges of ports. That is
+/// one byte, so nothing happens, and we leave it out.
+fn does_something(expression: &str) -> bool {
+    !(expression.starts_with("byteorder ") && expression.ends_with(", 1)"))
+}
+
+/// Differences of canonical contents as a person reads them: rules as nft writes them where they are
+/// the wanted ones, and classes with the names that they have in the kernel.
+pub fn readable(lines: &[String], wanted: &Ruleset, found: &Renaming) -> Vec<String> {
+    let rules = wanted.chains.values().flat_map(|chain| &chain.rules);
+    let texts = rules.filter_map(|rule| Some((describe(rule).ok()?.join(" "), RuleText(rule).to_string())));
+    let texts: FxHashMap<String, String> = texts.collect();
+    let line = |line: &String| {
+        let split = line.split_at_checked(RULE.len()).filter(|(sign, _)| sign.starts_with("  "));
+        let text = split.and_then(|(sign, rule)| Some(format!("{sign}{}", texts.get(rule)?)));
+        found.undo(&text.unwrap_or_else(|| line.clone()))
+    };
+    lines.iter().map(line).collect()
+}
+
+/// How long the sign before a rule is in a line of [`differences`].
+const RULE: &str = "  - ";
 
 /// The generation that a table stamps connections with, as its first rule says.
 pub fn generation(contents: &Contents, mark_mask: u32) -> Option<u32> {

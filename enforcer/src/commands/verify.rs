@@ -3,7 +3,7 @@
 use super::render::Desired;
 use super::{DIFFERS, Failure, OK, print};
 use crate::args::Verify;
-use crate::drift::{canonical_contents, differences, generation};
+use crate::drift::{canonical_contents, differences, generation, readable};
 use crate::kernel::{Contents, Netlink, Ownership, enter};
 use crate::ruleset::canonical::canonical;
 
@@ -22,15 +22,15 @@ pub fn run(args: &Verify) -> Result<u8, Failure> {
         return Ok(DIFFERS);
     };
     let generation = generation(&dump.contents, desired.options.mark_mask).unwrap_or(1);
-    let wanted = Contents::expected(&canonical(&desired.ruleset(generation))).map_err(Failure::new)?;
-    let found = canonical_contents(&dump.contents);
-    let lines = differences(&wanted, &found);
+    let wanted = canonical(&desired.ruleset(generation));
+    let (found, names) = canonical_contents(&dump.contents);
+    let lines = differences(&Contents::expected(&wanted).map_err(Failure::new)?, &found);
     let node = &desired.options.node;
     if lines.is_empty() {
         print(&format!("the kernel holds what node `{node}` should have\n"))?;
         return Ok(OK);
     }
-    let lines: String = lines.iter().map(|line| format!("  {line}\n")).collect();
+    let lines: String = readable(&lines, &wanted, &names).iter().map(|line| format!("  {line}\n")).collect();
     print(&format!(
         "the kernel holds something else than node `{node}` should have (- missing, + too much):\n{lines}"
     ))?;

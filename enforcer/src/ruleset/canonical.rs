@@ -48,6 +48,19 @@ impl Renaming {
         Some(blocks.unwrap_or(name).into())
     }
 
+    /// A text with the new names of classes, with their old ones again.
+    pub fn undo(&self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            let old = self.classes.iter().find(|(_, new)| word.contains(NUMBERED) && word.starts_with(&***new));
+            match old {
+                Some((old, new)) => out.extend([&**old, word.get(new.len()..).unwrap_or_default()]),
+                None => out.push_str(word),
+            }
+        }
+        out
+    }
+
     /// Elements with the new names of chains.
     pub fn elements(&self, elements: &Elements) -> Elements {
         elements.iter().map(|(key, value)| (*key, value.as_ref().map(|verdict| self.verdict(verdict)))).collect()
