@@ -90,6 +90,9 @@ unit: ## all tests, and a check that no tier was left out
 	$(SAY) "tests"
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 	CARGO_TERM_COLOR=never $(CARGO) test --workspace 2>&1 | tee "$$log"; \
+	if [ "$${NETSIM_REAL_API:-}" = 1 ]; then \
+	  $(CARGO) test -p netsim-enforcer --test watch -- --ignored real::; \
+	else printf '\nNOT RUN: the watch against a real API server (NETSIM_REAL_API=1 and KUBECONFIG)\n'; fi; \
 	printf '\n==> tiers\n'; failed=0; \
 	for tier in tests/*.rs tests/*/main.rs; do \
 	  if [ ! -e "$$tier" ]; then continue; fi; \

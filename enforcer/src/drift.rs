@@ -1,10 +1,11 @@
 //! What the kernel holds against what it should hold.
 
 use crate::kernel::{ChainContents, Contents, SetContents, describe};
-use crate::ruleset::canonical::Renaming;
+use crate::ruleset::canonical::{Renaming, class_of, reached, rename};
 use crate::ruleset::text::{KeyText, RuleText};
-use crate::ruleset::{Key, Ruleset, Verdict};
+use crate::ruleset::{Elements, Key, Name, Ruleset, Verdict};
 use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 
 /// What a table lacks of, and has beyond, what it should have; one line each.
 pub fn differences(expected: &Contents, found: &Contents) -> Vec<String> {
@@ -56,49 +57,65 @@ pub fn differences(expected: &Contents, found: &Contents) -> Vec<String> {
     lines
 }
 
-/// The same contents with names that do not hang on history, see [`crate::ruleset::canonical`], and
-/// what leads back to the names that they have.
-pub fn canonical_contents(contents: &Contents) -> (Contents, Renaming) {
-    let renaming = Renaming::of(&contents.sets.iter().map(|(name, set)| (name.clone(), &set.elements)).collect());
+/// The same contents with names that do not hang on history, see [`crate::ruleset::canonical`].
+pub fn canonical_contents(contents: &Contents) -> Contents {
+    let contents = without_nothing(contents);
+    let renaming = Renaming::of(&elements_of(&contents));
     let expression = |text: &String| {
         let words = text.split(' ').map(|word| renaming.name(word).map_or_else(|| word.to_owned(), |w| w.to_string()));
         words.collect::<Vec<_>>().join(" ")
     };
     let chains = contents.chains.iter().filter_map(|(name, chain)| {
-        let rules = chain.rules.iter().map(|rule| rule.iter().filter(|e| does_something(e)).map(expression).collect());
-        let rules = rules.collect();
+        let rules = chain.rules.iter().map(|rule| rule.iter().map(expression).collect()).collect();
         Some((renaming.name(name)?, ChainContents { hook: chain.hook.clone(), rules }))
     });
     let sets = contents.sets.iter().filter_map(|(name, set)| {
         let elements = renaming.elements(&set.elements);
         Some((renaming.name(name)?, SetContents { elements, ..set.clone() }))
     });
-    let contents = Contents { chains: chains.collect(), sets: sets.collect(), unknown: contents.unknown.clone() };
-    (contents, renaming)
+    Contents { chains: chains.collect(), sets: sets.collect(), unknown: contents.unknown.clone() }
 }
 
-/// The nft program turns the bytes of a protocol around before it looks for ranges of ports. That is
-/// one byte, so nothing happens, and we leave it out.
-fn does_something(expression: &str) -> bool {
-    !(expression.starts_with("byteorder ") && expression.ends_with(", 1)"))
+fn elements_of(contents: &Contents) -> BTreeMap<Name, &Elements> {
+    contents.sets.iter().map(|(name, set)| (name.clone(), &set.elements)).collect()
 }
 
-/// Differences of canonical contents as a person reads them: rules as nft writes them where they are
-/// the wanted ones, and classes with the names that they have in the kernel.
-pub fn readable(lines: &[String], wanted: &Ruleset, found: &Renaming) -> Vec<String> {
+/// Without what does nothing: the nft program turns the bytes of a protocol around before it looks
+/// for ranges of ports. That is one byte, so nothing happens, and we leave it out.
+fn without_nothing(contents: &Contents) -> Contents {
+    let nothing = |expression: &String| expression.starts_with("byteorder ") && expression.ends_with(", 1)");
+    let mut contents = contents.clone();
+    let rules = contents.chains.values_mut().flat_map(|chain| &mut chain.rules);
+    rules.for_each(|rule| rule.retain(|expression| !nothing(expression)));
+    contents
+}
+
+/// The differences of a ruleset and a table that is not like it, as a person reads them: with the
+/// names that things have in the kernel, and wanted rules as nft writes them.
+///
+/// # Errors
+/// What nftables cannot express.
+pub fn readable(wanted: &Ruleset, found: &Contents) -> Result<Vec<String>, String> {
+    let mut found = without_nothing(found);
+    let wanted = rename(wanted, &Renaming::towards(wanted, &elements_of(&found)));
+    // Classes that nothing leads to do nothing.
+    let reached = reached(&elements_of(&found));
+    let idle = |name: &Name, known: bool| !known && class_of(name).is_some_and(|class| !reached.contains(class));
+    found.chains.retain(|name, _| !idle(name, wanted.chains.contains_key(name)));
+    found.sets.retain(|name, _| !idle(name, wanted.sets.contains_key(name)));
+    let lines = differences(&Contents::expected(&wanted)?, &found);
     let rules = wanted.chains.values().flat_map(|chain| &chain.rules);
     let texts = rules.filter_map(|rule| Some((describe(rule).ok()?.join(" "), RuleText(rule).to_string())));
     let texts: FxHashMap<String, String> = texts.collect();
-    let line = |line: &String| {
-        let split = line.split_at_checked(RULE.len()).filter(|(sign, _)| sign.starts_with("  "));
-        let text = split.and_then(|(sign, rule)| Some(format!("{sign}{}", texts.get(rule)?)));
-        found.undo(&text.unwrap_or_else(|| line.clone()))
+    let line = |line: String| {
+        let rule = line.split_at_checked(SIGN.len()).filter(|(sign, _)| sign.starts_with("  "));
+        rule.and_then(|(sign, rule)| Some(format!("{sign}{}", texts.get(rule)?))).unwrap_or(line)
     };
-    lines.iter().map(line).collect()
+    Ok(lines.into_iter().map(line).collect())
 }
 
-/// How long the sign before a rule is in a line of [`differences`].
-const RULE: &str = "  - ";
+/// What is before a rule in a line of [`differences`].
+const SIGN: &str = "  - ";
 
 /// The generation that a table stamps connections with, as its first rule says.
 pub fn generation(contents: &Contents, mark_mask: u32) -> Option<u32> {

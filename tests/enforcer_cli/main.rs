@@ -23,7 +23,7 @@ macro_rules! assert_answer {
         settings.set_omit_expression(true);
         settings.add_filter(r"127\.0\.0\.1:\d{5}", "127.0.0.1:PORT");
         settings.add_filter(r"netlink port \d+", "netlink port PORT");
-        settings.add_filter(env!("CARGO_PKG_VERSION"), "VERSION");
+        settings.add_filter(r"version( +)\d+\.\d+\.\d+", "version${1}VERSION");
         settings.add_filter(&netsim_testkit::command::scratch_pattern(), "SCRATCH");
         settings.bind(|| insta::assert_snapshot!($name, $answer.to_string()));
     }};

@@ -22,15 +22,20 @@ pub fn run(args: &Verify) -> Result<u8, Failure> {
         return Ok(DIFFERS);
     };
     let generation = generation(&dump.contents, desired.options.mark_mask).unwrap_or(1);
-    let wanted = canonical(&desired.ruleset(generation));
-    let (found, names) = canonical_contents(&dump.contents);
-    let lines = differences(&Contents::expected(&wanted).map_err(Failure::new)?, &found);
+    let wanted = desired.ruleset(generation);
+    let expected = Contents::expected(&canonical(&wanted)).map_err(Failure::new)?;
+    let mut lines = differences(&expected, &canonical_contents(&dump.contents));
     let node = &desired.options.node;
     if lines.is_empty() {
         print(&format!("the kernel holds what node `{node}` should have\n"))?;
         return Ok(OK);
     }
-    let lines: String = readable(&lines, &wanted, &names).iter().map(|line| format!("  {line}\n")).collect();
+    // The names by which two tables are compared are nobody's.
+    let named = readable(&wanted, &dump.contents).map_err(Failure::new)?;
+    if !named.is_empty() {
+        lines = named;
+    }
+    let lines: String = lines.iter().map(|line| format!("  {line}\n")).collect();
     print(&format!(
         "the kernel holds something else than node `{node}` should have (- missing, + too much):\n{lines}"
     ))?;
