@@ -91,6 +91,7 @@ impl RulesetArgs {
             audit: self.audit,
             mark_mask: self.mark_mask,
             log_group: self.log_group,
+            ..render::Options::default()
         }
     }
 }
@@ -134,9 +135,6 @@ pub struct Run {
     /// A range of this node's pod addresses; repeatable [default: what the Node object says]
     #[arg(long = "pod-cidr", value_name = "CIDR", help_heading = "Cluster", value_parser = cidr)]
     pub pod_cidrs: Vec<IpNet>,
-    /// Whether an ipBlock matches the addresses of pods too (Cilium: false)
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Cluster")]
-    pub ip_block_matches_pods: bool,
     /// Where metrics, health and status are served
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9470")]
     pub listen: SocketAddr,

@@ -56,18 +56,22 @@ pub fn differences(expected: &Contents, found: &Contents) -> Vec<String> {
 
 /// The same contents with names that do not hang on history, see [`crate::ruleset::canonical`].
 pub fn canonical_contents(contents: &Contents) -> Contents {
-    let renaming = Renaming::of(&contents.sets.iter().map(|(name, set)| (name.clone(), &set.elements)).collect());
-    let expression = |text: &String| {
-        let words = text.split(' ').map(|word| renaming.name(word).map_or_else(|| word.to_owned(), |w| w.to_string()));
-        words.collect::<Vec<_>>().join(" ")
-    };
-    let chains = contents.chains.iter().filter_map(|(name, chain)| {
-        let rules = chain.rules.iter().map(|rule| rule.iter().map(expression).collect()).collect();
-        Some((renaming.name(name)?, ChainContents { hook: chain.hook.clone(), rules }))
+    let rules = |chain: &ChainContents| chain.rules.iter().map(|rule| rule.join(" ")).collect();
+    let renaming = Renaming::of(
+        &contents.sets.iter().map(|(name, set)| (name.clone(), &set.elements)).collect(),
+        &contents.chains.iter().map(|(name, chain)| (name.clone(), rules(chain))).collect(),
+    );
+    let chains = contents.chains.iter().map(|(name, chain)| {
+        let renamed = |rule: &Vec<String>| rule.iter().map(|expression| renaming.words(expression)).collect();
+        let mut rules: Vec<Vec<String>> = chain.rules.iter().map(renamed).collect();
+        if renaming.is_unordered(name) {
+            rules.sort_unstable();
+        }
+        (renaming.name(name), ChainContents { hook: chain.hook.clone(), rules })
     });
-    let sets = contents.sets.iter().filter_map(|(name, set)| {
+    let sets = contents.sets.iter().map(|(name, set)| {
         let elements = renaming.elements(&set.elements);
-        Some((renaming.name(name)?, SetContents { elements, ..set.clone() }))
+        (renaming.name(name), SetContents { elements, ..set.clone() })
     });
     Contents { chains: chains.collect(), sets: sets.collect(), unknown: contents.unknown.clone() }
 }

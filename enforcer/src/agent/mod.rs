@@ -454,7 +454,7 @@ impl Agent {
             pods: self.state.index().pods().count(),
             local_pods: self.programmer.renderer().local_pods(),
             policies: self.state.index().policies().count(),
-            peer_classes: self.programmer.renderer().classes(),
+            peer_classes: self.programmer.renderer().peer_sets(),
             chains: ruleset.chains.len(),
             sets: ruleset.sets.len(),
             elements,

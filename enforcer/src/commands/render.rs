@@ -38,6 +38,10 @@ impl Desired {
     /// # Errors
     /// When the input cannot be read.
     pub fn load(input: &InputArgs, ruleset: &RulesetArgs) -> Result<Self, Failure> {
+        if !input.ip_block_matches_pods || input.host_network_pods {
+            let error = "--ip-block-matches-pods and --host-network-pods describe other providers; the enforcer has the defaults";
+            return Err(Failure::new(error));
+        }
         let loaded = load(input, &mut |warning| eprintln!("{warning}"))?;
         let options = ruleset.options();
         let told = &loaded.compiled.modes().pod_cidrs;

@@ -53,7 +53,7 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
     let updates = watch::watch(&client, &options.node);
     let config = Config {
         options,
-        modes: Modes { ip_block_matches_pods: args.ip_block_matches_pods, ..Modes::default() },
+        modes: Modes::default(),
         pod_cidrs: args.pod_cidrs.clone(),
         table: args.kernel.table.clone(),
         coalesce: args.coalesce,

@@ -5,7 +5,6 @@ use super::{DIFFERS, Failure, OK};
 use crate::args::Verify;
 use crate::drift::{canonical_contents, differences, generation};
 use crate::kernel::{Contents, Netlink, Ownership, enter};
-use crate::ruleset::canonical::canonical;
 
 /// Compares, and prints what differs.
 ///
@@ -22,7 +21,8 @@ pub fn run(args: &Verify) -> Result<u8, Failure> {
         return Ok(DIFFERS);
     };
     let generation = generation(&dump.contents, desired.options.mark_mask).unwrap_or(1);
-    let wanted = Contents::expected(&canonical(&desired.ruleset(generation))).map_err(Failure::new)?;
+    let wanted = Contents::expected(&desired.ruleset(generation)).map_err(Failure::new)?;
+    let wanted = canonical_contents(&wanted);
     let found = canonical_contents(&dump.contents);
     let lines = differences(&wanted, &found);
     if lines.is_empty() {
