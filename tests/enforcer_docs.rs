@@ -14,8 +14,14 @@
 
 use clap::CommandFactory;
 use netsim_enforcer::args::Cli;
-use netsim_enforcer::observe::{Metrics, TextFormat};
+use netsim_enforcer::observe::Metrics;
+use netsim_enforcer::observe::metrics::TextFormat;
+use netsim_enforcer::render::{Options, render};
+use netsim_shared::compile::Compiled;
+use netsim_testkit::arbitrary::cluster;
 use netsim_testkit::documents::{Block, blocks};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngSeed, TestRunner};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -25,6 +31,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_netsim-enforcer");
 const DOCUMENT: &str = "docs/enforcer.md";
+/// How many random clusters are looked at for names of sets and chains.
+const CLUSTERS: usize = 60;
 /// Why a block need not be run.
 const EXCUSES: [&str; 5] = ["skip: root", "skip: trace", "skip: node", "skip: installs", "skip: make"];
 
@@ -87,8 +95,11 @@ impl Drop for Scratch {
 /// Runs a block as one script that ends with its first failure.
 fn run(block: &Block) -> Output {
     let scratch = Scratch::new();
-    let lines: Vec<String> =
-        block.lines.iter().map(|line| line.replace("cargo run --bin netsim-enforcer -- ", "netsim-enforcer ")).collect();
+    let lines: Vec<String> = block
+        .lines
+        .iter()
+        .map(|line| line.replace("cargo run --bin netsim-enforcer -- ", "netsim-enforcer "))
+        .collect();
     let mut command = if block.is_marked("namespace") {
         let mut unshare = Command::new("unshare");
         unshare.arg("--net");
@@ -212,7 +223,8 @@ fn messages_and_tests_that_are_named_are_there() {
 
 /// Names as the document writes them: of IPv4, with letters for what is counted.
 fn general(name: &str) -> String {
-    let family = |part: &str| if let Some(start) = part.strip_suffix('6') { format!("{start}4") } else { part.to_owned() };
+    let family =
+        |part: &str| if let Some(start) = part.strip_suffix('6') { format!("{start}4") } else { part.to_owned() };
     let part = |part: &str| match part.strip_prefix("class") {
         Some(number) if number.parse::<u32>().is_ok() => "classN".to_owned(),
         _ if part.len() == 8 && part.chars().all(|c| c.is_ascii_hexdigit()) => "H".to_owned(),
@@ -227,27 +239,15 @@ fn every_name_of_a_ruleset_is_explained() {
     let text = text_of(DOCUMENT);
     let told: BTreeSet<&str> =
         rows(section(&text, "## The ruleset")).into_iter().flat_map(|row| quoted(row[0]).collect::<Vec<_>>()).collect();
+    let mut runner = TestRunner::new(Config { rng_seed: RngSeed::Fixed(1), ..Config::default() });
     let mut seen = BTreeSet::new();
-    for (input, node) in [("examples/node", "node-1"), ("tests/fixtures", "")] {
-        let files: Vec<PathBuf> = match input {
-            "examples/node" => vec![root().join(input)],
-            _ => fs::read_dir(root().join(input)).unwrap().map(|entry| entry.unwrap().path()).collect(),
-        };
-        for file in files {
-            let nodes: BTreeSet<String> = match node {
-                "" => ["node-1", "node-2", "n1", "n2", "worker-1", "worker-2", "node-a", "node-b"].map(str::to_owned).into(),
-                node => BTreeSet::from([node.to_owned()]),
-            };
-            for node in nodes {
-                let mut command = Command::new(PROGRAM);
-                command.arg("render").arg("-f").arg(&file).args(["--node-name", &node]);
-                let output = command.env("KUBECONFIG", "/nowhere").output().unwrap();
-                // Some fixtures are about what cannot be read.
-                for line in String::from_utf8_lossy(&output.stdout).lines().map(str::trim) {
-                    let name = ["chain ", "set ", "map "].iter().find_map(|word| line.strip_prefix(word));
-                    seen.extend(name.and_then(|name| name.strip_suffix(" {")).map(general));
-                }
-            }
+    for _ in 0..CLUSTERS {
+        let cluster = cluster().new_tree(&mut runner).unwrap().current();
+        let compiled = Compiled::new(&cluster.index(), &cluster.modes);
+        let nodes: BTreeSet<Box<str>> = compiled.entries().filter_map(|(_, e)| e.endpoint.node.clone()).collect();
+        for node in nodes {
+            let ruleset = render(&compiled, &Options { node, ..Options::default() }, &[], 1);
+            seen.extend(ruleset.chains.keys().chain(ruleset.sets.keys()).map(|name| general(name)));
         }
     }
     let unexplained: Vec<&String> = seen.iter().filter(|name| !told.contains(name.as_str())).collect();
