@@ -54,7 +54,7 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
     let config = Config {
         options,
         modes: Modes::default(),
-        pod_cidrs: args.pod_cidrs.clone(),
+        pod_cidrs: args.ruleset.pod_cidrs.clone(),
         table: args.kernel.table.clone(),
         coalesce: args.coalesce,
         verify_interval: args.verify_interval,

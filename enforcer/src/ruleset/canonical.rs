@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// New names: what has a number is named after its content.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Renaming {
     names: BTreeMap<Name, Name>,
 }
@@ -35,14 +35,14 @@ impl Renaming {
         renaming
     }
 
+    /// With these names in place of others.
+    pub fn with(names: BTreeMap<Name, Name>) -> Self {
+        Renaming { names }
+    }
+
     /// The new name of a chain or set.
     pub fn name(&self, name: &str) -> Name {
         self.names.get(name).cloned().unwrap_or_else(|| name.into())
-    }
-
-    /// Whether a chain's rules may stand in any order: those of a group all say the same.
-    pub fn is_unordered(&self, chain: &str) -> bool {
-        numbered(chain).is_some()
     }
 
     /// A text with the new names.
@@ -83,7 +83,7 @@ pub fn canonical(ruleset: &Ruleset) -> Ruleset {
     };
     let chains = ruleset.chains.iter().map(|(name, chain)| {
         let mut rules: Vec<_> = chain.rules.iter().map(|rule| rule.iter().map(statement).collect()).collect();
-        if renaming.is_unordered(name) {
+        if is_unordered(name) {
             rules.sort_by_key(|rule| RuleText(rule).to_string());
         }
         (renaming.name(name), Arc::new(Chain { hook: chain.hook, rules }))
@@ -95,8 +95,13 @@ pub fn canonical(ruleset: &Ruleset) -> Ruleset {
     Ruleset { chains: chains.collect(), sets: sets.collect() }
 }
 
+/// Whether a chain's rules may stand in any order: those of a group all say the same.
+pub fn is_unordered(chain: &str) -> bool {
+    numbered(chain).is_some()
+}
+
 /// What of a numbered name comes before the number: `ingress4_peers7`.
-fn numbered(name: &str) -> Option<&str> {
+pub fn numbered(name: &str) -> Option<&str> {
     let place = name.trim_end_matches(|c: char| c.is_ascii_digit());
     let has_number = place.len() < name.len();
     (has_number && ["_peers", "_named", "_blocks", "_ports", "_group"].iter().any(|kind| place.ends_with(kind)))
