@@ -95,7 +95,7 @@ struct Shown {
     pods: usize,
     local_pods: usize,
     policies: usize,
-    peer_classes: usize,
+    peer_sets: usize,
     chains: usize,
     sets: usize,
     elements: usize,
@@ -454,7 +454,7 @@ impl Agent {
             pods: self.state.index().pods().count(),
             local_pods: self.programmer.renderer().local_pods(),
             policies: self.state.index().policies().count(),
-            peer_classes: self.programmer.renderer().peer_sets(),
+            peer_sets: self.programmer.renderer().peer_sets(),
             chains: ruleset.chains.len(),
             sets: ruleset.sets.len(),
             elements,
@@ -466,7 +466,7 @@ impl Agent {
         metrics.compiled_pods.set(gauge(shown.pods));
         metrics.local_pods.set(gauge(shown.local_pods));
         metrics.policies.set(gauge(shown.policies));
-        metrics.peer_classes.set(gauge(shown.peer_classes));
+        metrics.peer_sets.set(gauge(shown.peer_sets));
         metrics.table_chains.set(gauge(shown.chains));
         metrics.table_sets.set(gauge(shown.sets));
         metrics.table_elements.set(gauge(shown.elements));
