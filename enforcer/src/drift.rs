@@ -143,6 +143,16 @@ fn counterparts(wanted: &Contents, found: &Contents) -> BTreeMap<Name, Name> {
             }
         }
     }
+    // With nothing in common, it is what is called the same, if that is nobody's.
+    for (name, set) in wanted.sets.iter().filter(|(name, _)| numbered(name).is_some()) {
+        let same = found.sets.get_key_value(name).filter(|(_, contents)| contents.kind == set.kind);
+        if let Some((other, _)) = same
+            && !names.contains_key(name)
+            && taken.insert(other.clone())
+        {
+            names.insert(name.clone(), other.clone());
+        }
+    }
     for (name, set) in &wanted.sets {
         let Some(other) = found.sets.get(name) else { continue };
         for (key, value) in set.elements.iter() {
