@@ -21,6 +21,7 @@ use netsim_shared::policy::Direction;
 use netsim_shared::ports::{PortRange, PortSet};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -183,27 +184,11 @@ impl Peers {
     }
 
     fn content(&mut self, content: Content, before: &Peers) -> SetId {
-        if let Some(id) = self.contents.get(&content) {
-            return *id;
-        }
-        let id = before.contents.get(&content).copied().unwrap_or_else(|| {
-            self.last_id += 1;
-            self.last_id
-        });
-        self.contents.insert(content, id);
-        id
+        number(&mut self.contents, &before.contents, content, &mut self.last_id)
     }
 
     fn id(&mut self, spec: Spec, before: &Peers) -> SetId {
-        if let Some(id) = self.ids.get(&spec) {
-            return *id;
-        }
-        let id = before.ids.get(&spec).copied().unwrap_or_else(|| {
-            self.last_id += 1;
-            self.last_id
-        });
-        self.ids.insert(spec, id);
-        id
+        number(&mut self.ids, &before.ids, spec, &mut self.last_id)
     }
 
     fn index(&mut self) {
@@ -365,6 +350,24 @@ fn each_element(membership: &Membership, address: IpAddr, mut each: impl FnMut(S
             (*from..=*to).for_each(|port| each(*id, Key::Port { address, protocol: *protocol, port }));
         }
     }
+}
+
+/// The number of something: the one that it has, or had before, or else the next.
+fn number<T: Hash + Eq>(
+    numbers: &mut FxHashMap<T, SetId>,
+    before: &FxHashMap<T, SetId>,
+    of: T,
+    last: &mut SetId,
+) -> SetId {
+    if let Some(number) = numbers.get(&of) {
+        return *number;
+    }
+    let number = before.get(&of).copied().unwrap_or_else(|| {
+        *last += 1;
+        *last
+    });
+    numbers.insert(of, number);
+    number
 }
 
 /// The rules of a group; `None` where one does more than accept, so that they cannot be looked at
