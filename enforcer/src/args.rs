@@ -71,9 +71,6 @@ pub struct RulesetArgs {
     /// What happens to addresses in the node's pod range that no pod is known to have yet
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = UnknownPods::Deny)]
     pub unknown_pods: UnknownPods,
-    /// Whether an ipBlock matches the addresses of pods too (Cilium: false)
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
-    pub ip_block_matches_pods: bool,
     /// Count and log what would be denied, and drop nothing
     #[arg(long)]
     pub audit: bool,
@@ -97,6 +94,7 @@ impl RulesetArgs {
             audit: self.audit,
             mark_mask: self.mark_mask,
             log_group: self.log_group,
+            ..render::Options::default()
         }
     }
 }
@@ -118,12 +116,12 @@ pub struct Input {
 
 impl Input {
     /// As the simulator loads it, understood as the agent does.
-    pub fn args(&self, ruleset: &RulesetArgs) -> InputArgs {
+    pub fn args(&self) -> InputArgs {
         InputArgs {
             files: self.files.clone(),
             default_namespace: self.default_namespace.clone(),
             cluster: self.cluster.clone(),
-            ip_block_matches_pods: ruleset.ip_block_matches_pods,
+            ip_block_matches_pods: true,
             // Those are for questions about pods that are not there yet.
             pod_cidrs: Vec::new(),
             strict: false,

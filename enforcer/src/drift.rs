@@ -1,11 +1,10 @@
 //! What the kernel holds against what it should hold.
 
 use crate::kernel::{ChainContents, Contents, SetContents, describe};
-use crate::ruleset::canonical::{Renaming, class_of, reached, rename};
+use crate::ruleset::canonical::{Renaming, is_unordered, numbered};
 use crate::ruleset::text::{KeyText, RuleText};
-use crate::ruleset::{Elements, Key, Name, Ruleset, Verdict};
-use rustc_hash::FxHashMap;
-use std::collections::BTreeMap;
+use crate::ruleset::{Key, Name, Ruleset, Verdict};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a table lacks of, and has beyond, what it should have; one line each.
 pub fn differences(expected: &Contents, found: &Contents) -> Vec<String> {
@@ -60,28 +59,33 @@ pub fn differences(expected: &Contents, found: &Contents) -> Vec<String> {
 /// The same contents with names that do not hang on history, see [`crate::ruleset::canonical`].
 pub fn canonical_contents(contents: &Contents) -> Contents {
     let contents = without_nothing(contents);
-    let renaming = Renaming::of(&elements_of(&contents));
-    let expression = |text: &String| {
-        let words = text.split(' ').map(|word| renaming.name(word).map_or_else(|| word.to_owned(), |w| w.to_string()));
-        words.collect::<Vec<_>>().join(" ")
-    };
-    let chains = contents.chains.iter().filter_map(|(name, chain)| {
-        let rules = chain.rules.iter().map(|rule| rule.iter().map(expression).collect()).collect();
-        Some((renaming.name(name)?, ChainContents { hook: chain.hook.clone(), rules }))
+    let rules = |chain: &ChainContents| chain.rules.iter().map(|rule| rule.join(" ")).collect();
+    let renaming = Renaming::of(
+        &contents.sets.iter().map(|(name, set)| (name.clone(), &set.elements)).collect(),
+        &contents.chains.iter().map(|(name, chain)| (name.clone(), rules(chain))).collect(),
+    );
+    renamed(&contents, &renaming)
+}
+
+/// Contents with other names, and the rules of groups in one order.
+fn renamed(contents: &Contents, renaming: &Renaming) -> Contents {
+    let chains = contents.chains.iter().map(|(name, chain)| {
+        let with_names = |rule: &Vec<String>| rule.iter().map(|expression| renaming.words(expression)).collect();
+        let mut rules: Vec<Vec<String>> = chain.rules.iter().map(with_names).collect();
+        if is_unordered(name) {
+            rules.sort_unstable();
+        }
+        (renaming.name(name), ChainContents { hook: chain.hook.clone(), rules })
     });
-    let sets = contents.sets.iter().filter_map(|(name, set)| {
+    let sets = contents.sets.iter().map(|(name, set)| {
         let elements = renaming.elements(&set.elements);
-        Some((renaming.name(name)?, SetContents { elements, ..set.clone() }))
+        (renaming.name(name), SetContents { elements, ..set.clone() })
     });
     Contents { chains: chains.collect(), sets: sets.collect(), unknown: contents.unknown.clone() }
 }
 
-fn elements_of(contents: &Contents) -> BTreeMap<Name, &Elements> {
-    contents.sets.iter().map(|(name, set)| (name.clone(), &set.elements)).collect()
-}
-
-/// Without what does nothing: the nft program turns the bytes of a protocol around before it looks
-/// for ranges of ports. That is one byte, so nothing happens, and we leave it out.
+/// Where nft has loaded the text of a ruleset, it swaps the bytes of nothing between a protocol and
+/// a port.
 fn without_nothing(contents: &Contents) -> Contents {
     let nothing = |expression: &String| expression.starts_with("byteorder ") && expression.ends_with(", 1)");
     let mut contents = contents.clone();
@@ -96,26 +100,83 @@ fn without_nothing(contents: &Contents) -> Contents {
 /// # Errors
 /// What nftables cannot express.
 pub fn readable(wanted: &Ruleset, found: &Contents) -> Result<Vec<String>, String> {
-    let mut found = without_nothing(found);
-    let wanted = rename(wanted, &Renaming::towards(wanted, &elements_of(&found)));
-    // Classes that nothing leads to do nothing.
-    let reached = reached(&elements_of(&found));
-    let idle = |name: &Name, known: bool| !known && class_of(name).is_some_and(|class| !reached.contains(class));
-    found.chains.retain(|name, _| !idle(name, wanted.chains.contains_key(name)));
-    found.sets.retain(|name, _| !idle(name, wanted.sets.contains_key(name)));
-    let lines = differences(&Contents::expected(&wanted)?, &found);
+    let found = renamed(&without_nothing(found), &Renaming::default());
+    let expected = Contents::expected(wanted)?;
+    let towards = Renaming::with(counterparts(&expected, &found));
     let rules = wanted.chains.values().flat_map(|chain| &chain.rules);
-    let texts = rules.filter_map(|rule| Some((describe(rule).ok()?.join(" "), RuleText(rule).to_string())));
-    let texts: FxHashMap<String, String> = texts.collect();
+    let texts: BTreeMap<String, String> = rules
+        .filter_map(|rule| Some((describe(rule).ok()?.join(" "), RuleText(rule).to_string())))
+        .map(|(expressions, text)| (towards.words(&expressions), towards.words(&text)))
+        .collect();
     let line = |line: String| {
         let rule = line.split_at_checked(SIGN.len()).filter(|(sign, _)| sign.starts_with("  "));
         rule.and_then(|(sign, rule)| Some(format!("{sign}{}", texts.get(rule)?))).unwrap_or(line)
     };
-    Ok(lines.into_iter().map(line).collect())
+    Ok(differences(&renamed(&expected, &towards), &found).into_iter().map(line).collect())
 }
 
 /// What is before a rule in a line of [`differences`].
 const SIGN: &str = "  - ";
+
+/// Which numbered names of a table stand for which of another: sets that hold the same, or else most
+/// of the same; groups that the same pods are in.
+fn counterparts(wanted: &Contents, found: &Contents) -> BTreeMap<Name, Name> {
+    let mut names: BTreeMap<Name, Name> = BTreeMap::new();
+    let mut taken: BTreeSet<Name> = BTreeSet::new();
+    let common = |a: &SetContents, b: &SetContents| {
+        let shared = a.elements.iter().filter(|(key, value)| b.elements.get(key) == Some(value)).count();
+        if a.elements == b.elements { usize::MAX } else { shared }
+    };
+    // What is the same on both sides first: it is nobody else's counterpart.
+    for least in [usize::MAX, 1] {
+        for (name, set) in wanted.sets.iter().filter(|(name, _)| numbered(name).is_some()) {
+            if names.contains_key(name) {
+                continue;
+            }
+            let alike = found.sets.iter().filter(|(other, contents)| {
+                numbered(other) == numbered(name) && contents.kind == set.kind && !taken.contains(*other)
+            });
+            let best = alike.map(|(other, contents)| (common(set, contents), other)).max_by_key(|(count, _)| *count);
+            if let Some((_, other)) = best.filter(|(count, _)| *count >= least) {
+                taken.insert(other.clone());
+                names.insert(name.clone(), other.clone());
+            }
+        }
+    }
+    // With nothing in common, it is what is called the same, if that is nobody's.
+    for (name, set) in wanted.sets.iter().filter(|(name, _)| numbered(name).is_some()) {
+        let same = found.sets.get_key_value(name).filter(|(_, contents)| contents.kind == set.kind);
+        if let Some((other, _)) = same
+            && !names.contains_key(name)
+            && taken.insert(other.clone())
+        {
+            names.insert(name.clone(), other.clone());
+        }
+    }
+    for (name, set) in &wanted.sets {
+        let Some(other) = found.sets.get(name) else { continue };
+        for (key, value) in set.elements.iter() {
+            let group = |value: Option<&Option<Verdict>>| match value {
+                Some(Some(Verdict::Goto(chain))) if numbered(chain).is_some() => Some(chain.clone()),
+                _ => None,
+            };
+            if let (Some(ours), Some(theirs)) = (group(Some(value)), group(other.elements.get(key)))
+                && !names.contains_key(&ours)
+                && taken.insert(theirs.clone())
+            {
+                names.insert(ours, theirs);
+            }
+        }
+    }
+    // What has no counterpart must not seem to be something else.
+    let all = || wanted.sets.keys().chain(wanted.chains.keys());
+    for name in all().filter(|name| numbered(name).is_some()) {
+        if !names.contains_key(name) && (found.sets.contains_key(name) || found.chains.contains_key(name)) {
+            names.insert(name.clone(), format!("{name}(wanted)").into());
+        }
+    }
+    names
+}
 
 /// The generation that a table stamps connections with, as its first rule says.
 pub fn generation(contents: &Contents, mark_mask: u32) -> Option<u32> {

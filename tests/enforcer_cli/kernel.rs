@@ -114,8 +114,8 @@ fn verify_finds_what_was_changed() {
         namespace.enforcer(&format!("verify -f {CLUSTER} --node-name node-2")).exits(1)
     );
     namespace.nft("insert rule inet netsim forward tcp dport 22 accept").exits(0);
-    namespace.nft("add element inet netsim ingress4_class1_ports '{ 10.244.1.11 . tcp . 5432 }'").exits(0);
-    namespace.nft("delete element inet netsim ingress_peers4 '{ 10.244.2.10 : goto ingress4_class2 }'").exits(0);
+    namespace.nft("add element inet netsim ingress4_peers2 '{ 10.244.1.12 }'").exits(0);
+    namespace.nft("delete element inet netsim ingress4_peers4 '{ 10.244.2.11 }'").exits(0);
     namespace.nft("add chain inet netsim mine").exits(0);
     assert_answer!("verify-edited", verify().exits(1));
     namespace.nft("flush chain inet netsim forward").exits(0);

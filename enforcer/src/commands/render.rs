@@ -49,7 +49,7 @@ impl Desired {
     /// # Errors
     /// When the input cannot be read.
     pub fn load(input: &Input, ruleset: &RulesetArgs) -> Result<Self, Failure> {
-        let loaded = load(&input.args(ruleset), &mut |warning| eprintln!("{warning}"))?;
+        let loaded = load(&input.args(), &mut |warning| eprintln!("{warning}"))?;
         let options = ruleset.options();
         let told = &ruleset.pod_cidrs;
         let of_node = || loaded.index.node(&options.node).map(|node| node.pod_cidrs.clone()).unwrap_or_default();

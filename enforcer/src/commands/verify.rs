@@ -5,7 +5,6 @@ use super::{DIFFERS, Failure, OK, print};
 use crate::args::Verify;
 use crate::drift::{canonical_contents, differences, generation, readable};
 use crate::kernel::{Contents, Netlink, Ownership, enter};
-use crate::ruleset::canonical::canonical;
 
 /// Compares, and prints what differs.
 ///
@@ -23,7 +22,7 @@ pub fn run(args: &Verify) -> Result<u8, Failure> {
     };
     let generation = generation(&dump.contents, desired.options.mark_mask).unwrap_or(1);
     let wanted = desired.ruleset(generation);
-    let expected = Contents::expected(&canonical(&wanted)).map_err(Failure::new)?;
+    let expected = canonical_contents(&Contents::expected(&wanted).map_err(Failure::new)?);
     let mut lines = differences(&expected, &canonical_contents(&dump.contents));
     let node = &desired.options.node;
     if lines.is_empty() {
