@@ -143,7 +143,7 @@ pub async fn run(
         failing: BTreeMap::new(),
         lookout: Lookout::start(node_options, config.netns.clone()),
         findings: Vec::new(),
-        counted: BTreeMap::new(),
+        counted: Direction::ALL.map(|direction| (direction.field(), (0, 0))).into(),
         pod_cidrs: Vec::new(),
         verify_at: Timer::now(),
         config,
