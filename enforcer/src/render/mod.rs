@@ -1,7 +1,7 @@
 //! The compiled policies and the pods of one node as a ruleset. Pure: no clock, no kernel.
 //!
 //! A packet of a pod of this node goes to the chain of its group, the pods that the same policies
-//! isolate; there its peer is looked up in sets of addresses (see [`peers`]), and its port in sets of
+//! isolate; there its peer is looked up in sets of addresses (see `peers`), and its port in sets of
 //! ports. Addresses that no pod is known to have are in ranges, made of the policies' blocks.
 
 pub mod frame;
