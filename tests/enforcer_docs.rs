@@ -221,14 +221,18 @@ fn messages_and_tests_that_are_named_are_there() {
     }
 }
 
-/// Names as the document writes them: of IPv4, with letters for what is counted.
+/// What is before the number in names of what is counted.
+const COUNTED: [&str; 5] = ["group", "peers", "named", "blocks", "ports"];
+
+/// Names as the document writes them: of IPv4, with `N` for numbers.
 fn general(name: &str) -> String {
-    let family =
-        |part: &str| if let Some(start) = part.strip_suffix('6') { format!("{start}4") } else { part.to_owned() };
-    let part = |part: &str| match part.strip_prefix("class") {
-        Some(number) if number.parse::<u32>().is_ok() => "classN".to_owned(),
-        _ if part.len() == 8 && part.chars().all(|c| c.is_ascii_hexdigit()) => "H".to_owned(),
-        _ => family(part),
+    let part = |part: &str| {
+        let bare = part.trim_end_matches(|c: char| c.is_ascii_digit());
+        match part.strip_suffix('6') {
+            _ if bare != part && COUNTED.contains(&bare) => format!("{bare}N"),
+            Some(start) => format!("{start}4"),
+            None => part.to_owned(),
+        }
     };
     name.split('_').map(part).collect::<Vec<_>>().join("_")
 }
