@@ -168,12 +168,17 @@ fn counterparts(wanted: &Contents, found: &Contents) -> BTreeMap<Name, Name> {
             }
         }
     }
-    // What has no counterpart must not seem to be something else.
+    // A group that no pod told apart is what is called the same; anything else without a counterpart
+    // must not seem to be something that is there.
     let all = || wanted.sets.keys().chain(wanted.chains.keys());
     for name in all().filter(|name| numbered(name).is_some()) {
-        if !names.contains_key(name) && (found.sets.contains_key(name) || found.chains.contains_key(name)) {
-            names.insert(name.clone(), format!("{name}(wanted)").into());
+        let there = found.sets.contains_key(name) || found.chains.contains_key(name);
+        if !there || names.contains_key(name) {
+            continue;
         }
+        let nobodys = found.chains.contains_key(name) && taken.insert(name.clone());
+        let new = if nobodys { name.clone() } else { format!("{name}(wanted)").into() };
+        names.insert(name.clone(), new);
     }
     names
 }
