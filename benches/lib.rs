@@ -6,7 +6,8 @@ use netsim_enforcer::watch::{Update, Watched};
 use netsim_shared::cluster::Key;
 use netsim_shared::compile::Modes;
 use netsim_shared::object::Object;
-use netsim_testkit::synthetic::Synthetic;
+use netsim_testkit::synthetic::{Synthetic, read};
+use serde_json::{Value, json};
 use std::collections::HashSet;
 
 /// A synthetic cluster by its number of pods. Up to 3,000 they are those of the published figures
@@ -58,4 +59,31 @@ pub fn listed(cluster: &Synthetic, more: Vec<Object>) -> State {
         state.take(Update::Listed(kind, keys));
     }
     state
+}
+
+/// A manifest as an object.
+///
+/// # Panics
+/// If it cannot be read, or only with complaints: the bench is at fault.
+pub fn object(value: Value) -> Object {
+    let mut read = read([value].into_iter());
+    assert!(read.diagnostics.is_empty(), "{:?}", read.diagnostics);
+    read.objects.remove(0)
+}
+
+/// A policy of all pods of a namespace, with one rule, for the pods of an app.
+pub fn policy(namespace: &str, name: &str, app: &str) -> Object {
+    object(json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": { "name": name, "namespace": namespace },
+        "spec": {
+            "ingress": [{
+                "from": [{ "podSelector": { "matchLabels": { "app": app } } }],
+                "ports": [{ "port": 5432, "protocol": "TCP" }],
+            }],
+            "podSelector": {},
+            "policyTypes": ["Ingress"],
+        },
+    }))
 }
