@@ -153,7 +153,7 @@ fn main() {
         bencher.iter(|| {
             let dump = scratch.read().wait().expect("a table").expect("a table");
             let expected = Contents::expected(&full).expect("the kernel's form");
-            assert_eq!(differences(&expected, &dump.contents), Vec::<String>::new());
+            differences(&expected, &dump.contents).len()
         });
     });
     let less = {
