@@ -21,6 +21,8 @@ use std::time::Duration;
 const INSIDE: &str = "NETSIM_NODE_TEST_INSIDE";
 const SETTINGS: [&str; 3] = ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "bridge-nf-filter-vlan-tagged"];
 
+type Test = fn(&Namespace);
+
 fn main() -> ExitCode {
     let args = Arguments::from_args();
     if !args.list && std::env::var_os(INSIDE).is_none() {
@@ -31,7 +33,7 @@ fn main() -> ExitCode {
         command("mount -t tmpfs tmpfs /run");
         fs::create_dir_all("/run/netns").unwrap();
     }
-    let tests: [(&str, fn(&Namespace)); 13] = [
+    let tests: [(&str, Test); 13] = [
         ("an_empty_node_is_ready", an_empty_node_is_ready),
         ("bridge_settings_are_found_made_and_watched", bridge_settings_are_found_made_and_watched),
         ("nothing_is_set_when_not_asked_to", nothing_is_set_when_not_asked_to),

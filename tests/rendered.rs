@@ -347,7 +347,7 @@ fn ruleset_of(yaml: &str, options: &Options, pod_cidrs: &[&str]) -> Ruleset {
     let ingested = netsim_shared::ingest::ingest("test", yaml.as_bytes(), "default");
     assert!(!ingested.has_errors(), "{:?}", ingested.diagnostics);
     let index = ClusterIndex::new(ingested.objects);
-    let pod_cidrs: Vec<_> = pod_cidrs.iter().map(|c| c.parse().unwrap()).collect();
+    let pod_cidrs: Vec<_> = pod_cidrs.iter().map(|c| c.parse().expect("a block")).collect();
     render(&Compiled::new(&index, &Modes::default()), options, &pod_cidrs, 1)
 }
 
@@ -371,7 +371,7 @@ spec: {podSelector: {matchLabels: {app: a}}, policyTypes: [Ingress, Egress], ing
 ";
 
 fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
+    text.parse().expect("an address")
 }
 
 #[test]

@@ -20,10 +20,13 @@ const UNDISTURBED: Duration = Duration::from_millis(600);
 
 const FLOWS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 
+type Test = fn(Wiring);
+
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn(Wiring)); 8] = [
+    let tests: [(&str, Test); 9] = [
         ("a_new_policy_cuts_at_once_and_its_end_lets_go_on", a_new_policy_cuts),
         ("replies_of_a_cut_flow_are_cut_too", replies_are_cut),
+        ("a_stream_of_replies_that_stays_allowed_goes_on", replies_go_on),
         ("a_policy_that_shrinks_cuts_what_it_no_longer_allows", shrinking),
         ("labels_of_a_pod_and_of_a_namespace_count_at_once", labels),
         ("a_reused_address_inherits_nothing", reuse),
@@ -109,6 +112,27 @@ fn replies_are_cut(wiring: Wiring) {
     }
     assert_eq!(arriving.packets(), 0, "replies of a denied flow arrive");
     assert!(stream.at_client().iter().all(|arrival| arrival.received <= cut + Duration::from_millis(50)));
+}
+
+fn replies_go_on(wiring: Wiring) {
+    let cluster = Cluster::running(2, 2, wiring, &[]);
+    let ports = json!([{"port": 80, "protocol": "UDP"}]);
+    let only_80 = json!({"podSelector": {"matchLabels": {"app": "pod-2-1"}}, "policyTypes": ["Ingress"], "ingress": [{"ports": ports}]});
+    let only_to_80 = json!({"podSelector": {"matchLabels": {"app": "pod-1-1"}}, "policyTypes": ["Egress"], "egress": [{"ports": ports}]});
+    cluster.change(&["node-2"], |api| api.apply(policy("x", "only-80", only_80)));
+    cluster.change(&["node-1"], |api| api.apply(policy("x", "only-to-80", only_to_80)));
+    cluster.pod("pod-2-1").listen(Protocol::Udp, 80);
+    let to = cluster.at("pod-2-1", Family::V4, 80);
+    let stream = cluster.fabric.flow(&cluster.pod("pod-1-1"), to, Protocol::Udp).server_sends().start();
+    // Something else is denied on both nodes: every connection is judged again, and the next packet
+    // of this one is a reply.
+    let others = json!({"podSelector": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["pod-1-2", "pod-2-2"]}]}});
+    let since = cluster.change(&["node-1", "node-2"], |api| api.apply(policy("x", "others", others)));
+    let deadline = since + Duration::from_secs(10);
+    while stream.at_client().iter().filter(|arrival| arrival.received > since).count() < ENOUGH {
+        assert!(Instant::now() < deadline, "the stream does not go on");
+        std::thread::yield_now();
+    }
 }
 
 fn shrinking(wiring: Wiring) {

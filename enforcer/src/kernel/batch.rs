@@ -1,10 +1,11 @@
 //! A transaction as the messages of one batch, and from an answer back to the object it is about.
 
-use super::elements::{LIST_BYTES, Names, Shape, Wire, to_wire};
+use super::elements::{LIST_BYTES, Names, Wire, to_wire};
 use super::error::CommitError;
 use super::expressions::{expressions, name, verdict_code};
 use super::message::{Attributes, HEADER, Head, Messages, NETFILTER, Writer, kind};
 use super::nft::{Builder, Text};
+use super::shape::Shape;
 use super::uapi::*;
 use crate::ruleset::elements::Value;
 use crate::ruleset::{Hook, Key, PRIORITY, SetKind};

@@ -1,9 +1,10 @@
 //! What the kernel has of our table, as a plain value, and what it should have.
 
-use super::elements::{Names, Shape, Wire, from_wire};
+use super::elements::{Names, Wire, from_wire};
 use super::expressions::describe;
 use super::message::{Attributes, Message};
 use super::nft::describe_rule;
+use super::shape::Shape;
 use super::uapi::*;
 use crate::ruleset::{Elements, Hook, Name, PRIORITY, Ruleset, SetKind};
 use std::collections::BTreeMap;
@@ -97,6 +98,16 @@ impl Contents {
             contents.sets.insert(name.clone(), contents_of_set);
         }
         Ok(contents)
+    }
+
+    /// Takes in the table itself: only who owns it may differ.
+    pub(super) fn table(&mut self, table: TableInfo) {
+        let flags = table.flags & !(NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST);
+        if flags != 0 {
+            let dormant =
+                if flags & NFT_TABLE_F_DORMANT == 0 { "" } else { ": it is dormant, none of its rules is in force" };
+            self.unknown.push(format!("table flags {flags:#x}{dormant}"));
+        }
     }
 
     /// Takes in a chain of the table, if it is one.

@@ -56,7 +56,11 @@ impl fmt::Display for Error {
                 let help = "; this needs CAP_SYS_ADMIN in the node's namespaces";
                 f.write_str(if *errno == Errno::PERM { help } else { "" })
             }
-            Error::Talk { what, errno } => write!(f, "asking the kernel for {what} failed: {errno}"),
+            Error::Talk { what, errno } => {
+                write!(f, "asking the kernel for {what} failed: {errno}")?;
+                let help = "; it is longer than the socket may send: give CAP_NET_ADMIN or raise net.core.wmem_max";
+                f.write_str(if *errno == Errno::MSGSIZE { help } else { "" })
+            }
             Error::Refused { what, errno } => {
                 write!(f, "the kernel refused to give {what}: {errno}{}", privilege(errno))
             }

@@ -3,7 +3,7 @@
 //! ```text
 //! Transaction ── batch ──▶ messages ── socket ──▶ kernel ── socket ──▶ messages ── dump ──▶ Dump
 //!                ├ expressions, nft: rules (libnftnl)                     │
-//!                └ elements: sets and what is in them ────────────────────┘
+//!                └ shape, elements: sets and what is in them ─────────────┘
 //! ```
 //!
 //! [`Netlink`] does it on the thread that it is used on, [`Kernel`] on a thread of its own in the
@@ -19,6 +19,7 @@ mod message;
 mod netlink;
 pub mod nflog;
 mod nft;
+mod shape;
 mod socket;
 mod uapi;
 

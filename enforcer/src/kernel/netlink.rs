@@ -147,7 +147,7 @@ impl Netlink {
         for _ in 0..ATTEMPTS {
             let generation = self.generation()?;
             let Some(table) = self.table()? else { return Ok(None) };
-            let contents = match self.contents() {
+            let contents = match self.contents(table) {
                 Ok(contents) => contents,
                 // It went away while it was read, or the kernel lost its place.
                 Err(Cut::Interrupted | Cut::Failed(Error::Refused { errno: Errno::NOENT, .. })) => continue,
@@ -210,9 +210,10 @@ impl Netlink {
         }
     }
 
-    fn contents(&mut self) -> Result<Contents, Cut> {
+    fn contents(&mut self, info: TableInfo) -> Result<Contents, Cut> {
         let table = self.table.clone();
         let mut contents = Contents::default();
+        contents.table(info);
         let dump = NLM_F_DUMP;
         self.ask("the chains", NFT_MSG_GETCHAIN, dump, |_| (), |m| contents.chain(&table, m))?;
         let of_table = |w: &mut Writer| w.text(NFTA_RULE_TABLE, &table);
@@ -268,6 +269,7 @@ impl Netlink {
         answers.map_err(|answer| match answer {
             Answer::Interrupted => Cut::Interrupted,
             Answer::Refused(errno) => Cut::Failed(Error::Refused { what, errno }),
+            Answer::Lost(Errno::NOBUFS) if flags & NLM_F_DUMP == NLM_F_DUMP => Cut::Interrupted,
             Answer::Lost(Errno::AGAIN) => Cut::Failed(Error::NoAnswer { what }),
             Answer::Lost(errno) => Cut::Failed(Error::Talk { what, errno }),
         })

@@ -204,7 +204,7 @@ mod tests {
 
     fn v4() -> Vec<u8> {
         let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
-        packet.extend([0x1f, 0x90, 0, 53, 0, 8, 0, 0]);
+        packet.extend([0x1f, 0x90, 0, 53]);
         packet
     }
 

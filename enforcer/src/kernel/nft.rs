@@ -153,7 +153,11 @@ impl Expr {
 
     /// Goes on when what lies in the registers is in a set.
     pub fn lookup(register: u32, set: &Text) -> Expr {
-        Expr::new(c"lookup").number(sys::NFTNL_EXPR_LOOKUP_SREG, register).text(sys::NFTNL_EXPR_LOOKUP_SET, set)
+        // The kernel always tells the flags, so they are always given.
+        Expr::new(c"lookup")
+            .number(sys::NFTNL_EXPR_LOOKUP_SREG, register)
+            .text(sys::NFTNL_EXPR_LOOKUP_SET, set)
+            .number(sys::NFTNL_EXPR_LOOKUP_FLAGS, 0)
     }
 
     /// The verdict that a map has for what lies in the registers.

@@ -3,8 +3,6 @@
 //!
 //! What is not explained here is in `linux/netlink.h` and `linux/netfilter/*.h`.
 
-#![allow(missing_docs, reason = "the names are the kernel's, and explained there")]
-
 pub const NLMSG_ERROR: u16 = 2;
 pub const NLMSG_DONE: u16 = 3;
 pub const NLM_F_REQUEST: u16 = 0x1;
@@ -58,6 +56,8 @@ pub const NFTA_LIST_ELEM: u16 = 1;
 pub const NFTA_TABLE_NAME: u16 = 1;
 pub const NFTA_TABLE_FLAGS: u16 = 2;
 pub const NFTA_TABLE_OWNER: u16 = 7;
+/// None of the table's chains is called.
+pub const NFT_TABLE_F_DORMANT: u32 = 0x1;
 /// Only the socket that made the table may change it.
 pub const NFT_TABLE_F_OWNER: u32 = 0x2;
 /// The table stays when that socket is closed. Linux 6.9.

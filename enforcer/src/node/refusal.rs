@@ -170,7 +170,7 @@ mod tests {
             (Statement::Limit(1), "CONFIG_NFT_LIMIT"),
             (Statement::Log { group: 1, prefix: "" }, "CONFIG_NFT_LOG"),
             (Statement::Vmap(Field::CtSource(Family::V4), "m".into()), "Linux 4.17"),
-            (Statement::InSet(vec![Field::CtProtocol, Field::CtDestination(Family::V6)], "s".into()), "Linux 4.17"),
+            (Statement::InSet(vec![Field::Protocol, Field::CtDestination(Family::V6)], "s".into()), "Linux 4.17"),
         ] {
             let op = rule(vec![Statement::Counter, statement, Statement::Verdict(Verdict::Drop)]);
             for errno in [Errno::NOENT, Errno::OPNOTSUPP, Errno::PROTONOSUPPORT] {
