@@ -55,7 +55,7 @@ impl Agent {
     fn status(&self, name: &str) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a running agent");
         let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-        line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("a number")
+        line.split_whitespace().next().and_then(|kb| kb.parse().ok()).expect("a number")
     }
 }
 

@@ -17,13 +17,16 @@ use netsim_shared::net::Family;
 use netsim_shared::ports::Protocol;
 use netsim_testkit::netns::{Fabric, Layout, Place, Wiring};
 use netsim_testkit::synthetic::Synthetic;
+use nix::libc::linger;
 use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::socket::sockopt::Linger;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockProtocol, SockType, SockaddrStorage, connect, sendmmsg, socket,
+    AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockProtocol, SockType, SockaddrStorage, connect, sendmmsg,
+    setsockopt, socket,
 };
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use std::io::IoSlice;
+use std::io::{IoSlice, Read};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
@@ -157,7 +160,7 @@ impl Bench {
         rate(count, took)
     }
 
-    /// TCP connections a second, each opened, accepted and closed by a reset.
+    /// TCP connections a second, each opened, accepted, closed by the server and reset.
     fn connections(&self) -> f64 {
         self.forget();
         let to = SocketAddr::new(Self::address(&self.server), PORT);
@@ -174,13 +177,10 @@ impl Bench {
                 stay();
                 let start = Instant::now();
                 for _ in 0..CONNECTIONS {
-                    let stream = TcpStream::connect(to).expect("a connection");
-                    nix::sys::socket::setsockopt(
-                        &stream,
-                        nix::sys::socket::sockopt::Linger,
-                        &nix::libc::linger { l_onoff: 1, l_linger: 0 },
-                    )
-                    .expect("a socket takes options");
+                    let mut stream = TcpStream::connect(to).expect("a connection");
+                    setsockopt(&stream, Linger, &linger { l_onoff: 1, l_linger: 0 }).expect("a socket");
+                    // One after another: a queue that overflows would be measured instead.
+                    assert_eq!(stream.read(&mut [0]).expect("the server closes first"), 0);
                 }
                 start.elapsed()
             });
