@@ -261,7 +261,7 @@ fn ruleset(policies: usize) -> Ruleset {
 fn party(compiled: &Compiled, pod: &Value) -> Party {
     let address: IpAddr = text(&pod["status"]["podIP"]).parse().expect("an address");
     let id = compiled.at_address(address).expect("a pod with its address");
-    let known = compiled.entry(id).map(|entry| entry.endpoint.addresses.get(Family::V4).clone());
+    let known = compiled.entry(id).map(|entry| *entry.endpoint.addresses.get(Family::V4));
     assert_eq!(known, Some(Address::Known(address)));
     Party::Endpoint(id)
 }
