@@ -5,6 +5,9 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
+# Where Debian has nft, ip and iptables, and where users without root do not look.
+export PATH := $(PATH):/usr/sbin:/sbin
+
 CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
 # How long `make fuzz` spends on each target.
@@ -22,11 +25,18 @@ test: setup fmt-check clippy deny doc unit ## everything CI checks
 
 .PHONY: setup
 setup: ## install what the tests need and is missing
-	$(SAY) "setup: C toolchain, make, pkg-config"
+	$(SAY) "setup: C toolchain, libraries and programs"
 	@missing=(); \
 	echo 'int main(void) { return 0; }' | gcc -x c - -o /dev/null 2>/dev/null || missing+=(gcc libc6-dev); \
 	command -v make >/dev/null || missing+=(make); \
 	command -v pkg-config >/dev/null || missing+=(pkg-config); \
+	pkg-config --exists 'libnftnl >= 1.2.4' 2>/dev/null || missing+=(libnftnl-dev); \
+	pkg-config --exists libmnl 2>/dev/null || missing+=(libmnl-dev); \
+	command -v nft >/dev/null || missing+=(nftables); \
+	command -v ip >/dev/null || missing+=(iproute2); \
+	command -v iptables-nft >/dev/null && command -v iptables-legacy >/dev/null || missing+=(iptables); \
+	command -v unshare >/dev/null || missing+=(util-linux); \
+	command -v mount >/dev/null || missing+=(mount); \
 	if [ $${#missing[@]} -eq 0 ]; then echo "all there"; \
 	elif ! command -v apt-get >/dev/null; then echo "error: please install $${missing[*]}" >&2; exit 1; \
 	else \
@@ -80,15 +90,22 @@ unit: ## all tests, and a check that no tier was left out
 	$(SAY) "tests"
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 	CARGO_TERM_COLOR=never $(CARGO) test --workspace 2>&1 | tee "$$log"; \
+	if [ "$${NETSIM_REAL_API:-}" = 1 ]; then \
+	  $(CARGO) test -p netsim-enforcer --test watch -- --ignored real::; \
+	else printf '\nNOT RUN: the watch against a real API server (NETSIM_REAL_API=1 and KUBECONFIG)\n'; fi; \
 	printf '\n==> tiers\n'; failed=0; \
 	for tier in tests/*.rs tests/*/main.rs; do \
 	  if [ ! -e "$$tier" ]; then continue; fi; \
-	  passed=$$(awk -v tier="$$tier" ' \
+	  ran=$$(awk -v tier="$$tier" ' \
 	    /^ *Running / { here = index($$0, tier " ") > 0 } \
 	    /^ *Doc-tests / { here = 0 } \
-	    here && /^test result: ok\./ { count += $$4 } \
-	    END { print count + 0 }' "$$log"); \
-	  if [ "$$passed" -gt 0 ]; then echo "$$tier: ran"; \
+	    here && /^test result: ok\./ { \
+	      passed += $$4; \
+	      if (match($$0, /[0-9]+ ignored/)) ignored += substr($$0, RSTART) + 0; \
+	      if (match($$0, /finished in [0-9.]+s/)) took = substr($$0, RSTART, RLENGTH) \
+	    } \
+	    END { if (passed > 0) print passed " passed" (ignored > 0 ? ", " ignored " ignored" : "") ", " took }' "$$log"); \
+	  if [ -n "$$ran" ]; then echo "$$tier: $$ran"; \
 	  else echo "error: $$tier: did not run" >&2; failed=1; fi; \
 	done; \
 	exit "$$failed"

@@ -40,12 +40,22 @@ fn check<S: Strategy<Value: Debug>>(cases: u32, inputs: S, property: impl Fn(S::
     }
 }
 
+/// As the enforcer understands policies: blocks match the addresses of pods (B5).
+fn modes(cluster: &Cluster) -> Modes {
+    Modes { ip_block_matches_pods: true, host_network_pods: false, ..cluster.modes.clone() }
+}
+
 fn options(node: &str) -> Options {
     Options { node: node.into(), ..Options::default() }
 }
 
 fn nodes(compiled: &Compiled) -> BTreeSet<Box<str>> {
     compiled.entries().filter_map(|(_, entry)| entry.endpoint.node.clone()).collect()
+}
+
+/// Lines by rules, lines by ports, and both in one ruleset.
+fn many_lines() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(16), Just(0), Just(2)]
 }
 
 /// The ports that rules and pods name, with their neighbours.
@@ -88,26 +98,30 @@ fn packet(source: IpAddr, destination: IpAddr, protocol: Protocol, port: u16) ->
     Packet { source, destination, protocol: Some(protocol), port, source_port, reply, tracked, mark, icmpv6, from_node }
 }
 
-/// What a ruleset leaves out on purpose: link-local addresses, which pods of one bridge share.
-fn by_link(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+/// What a ruleset denies on purpose: addresses that are no single pod's, which only pods of one bridge
+/// get through to.
+fn is_nameless(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_multicast() || v6.is_unicast_link_local(),
+    }
 }
 
 #[test]
 fn a_packet_ends_as_the_evaluator_says() {
-    check(400, cluster(), |cluster| {
+    check(400, (cluster(), many_lines()), |(cluster, many_lines)| {
         let index = cluster.index();
-        let compiled = Compiled::new(&index, &cluster.modes);
+        let compiled = Compiled::new(&index, &modes(&cluster));
         let rulesets: BTreeMap<Box<str>, Ruleset> = nodes(&compiled)
             .into_iter()
-            .map(|node| (node.clone(), render(&compiled, &options(&node), &[], 1)))
+            .map(|node| (node.clone(), render(&compiled, &Options { many_lines, ..options(&node) }, &[], 1)))
             .collect();
         let (ends, ports) = (ends(&compiled), ports(&index));
         for a in &ends {
             for b in &ends {
                 let family = Family::of(a.address);
                 let both_outside = a.node.is_none() && b.node.is_none();
-                if family != Family::of(b.address) || both_outside || by_link(b.address) {
+                if family != Family::of(b.address) || both_outside || is_nameless(b.address) {
                     continue;
                 }
                 for protocol in Protocol::ALL {
@@ -217,22 +231,23 @@ struct World {
     index: ClusterIndex,
     compiled: Compiled,
     renderers: BTreeMap<Box<str>, Renderer>,
+    many_lines: usize,
 }
 
 impl World {
-    fn new(cluster: &Cluster) -> Self {
+    fn new(cluster: &Cluster, many_lines: usize) -> Self {
         let index = cluster.index();
-        let compiled = Compiled::new(&index, &cluster.modes);
-        let mut world = World { index, compiled, renderers: BTreeMap::new() };
+        let compiled = Compiled::new(&index, &modes(cluster));
+        let mut world = World { index, compiled, renderers: BTreeMap::new(), many_lines };
         world.follow_nodes();
         world
     }
 
     fn follow_nodes(&mut self) {
         for node in nodes(&self.compiled) {
-            let compiled = &self.compiled;
+            let (compiled, many_lines) = (&self.compiled, self.many_lines);
             self.renderers.entry(node.clone()).or_insert_with(|| {
-                let mut renderer = Renderer::new(options(&node));
+                let mut renderer = Renderer::new(Options { many_lines, ..options(&node) });
                 renderer.update(compiled, &Changed::Anything);
                 renderer
             });
@@ -261,7 +276,7 @@ impl World {
             let applied = apply(&before, &transaction).map_err(TestCaseError::fail)?;
             prop_assert_eq!(&applied, &after, "the transaction leads elsewhere: {:?}", transaction);
             prop_assert!(between(&after, &applied).is_empty());
-            let anew = render(&self.compiled, &options(node), &[], 1);
+            let anew = render(&self.compiled, &Options { many_lines: self.many_lines, ..options(node) }, &[], 1);
             let text = |ruleset: &Ruleset| table("netsim", &canonical(ruleset));
             prop_assert_eq!(text(&after), text(&anew), "node {}", node);
         }
@@ -272,8 +287,8 @@ impl World {
 
 #[test]
 fn kept_up_to_date_it_is_as_made_anew_and_transactions_lead_there() {
-    check(200, (cluster(), vec(op(), 1..12)), |(cluster, ops)| {
-        let mut world = World::new(&cluster);
+    check(200, (cluster(), vec(op(), 1..12), many_lines()), |(cluster, ops, many_lines)| {
+        let mut world = World::new(&cluster, many_lines);
         let mut applied: Vec<arbitrary::Manifest> = cluster.manifests.clone();
         for op in ops {
             let changes: Vec<Change> = match op {
@@ -315,12 +330,12 @@ fn kept_up_to_date_it_is_as_made_anew_and_transactions_lead_there() {
 fn what_may_deny_is_known() {
     check(200, (cluster(), op()), |(cluster, op)| {
         let mut index = cluster.index();
-        let compiled = Compiled::new(&index, &cluster.modes);
+        let compiled = Compiled::new(&index, &modes(&cluster));
         let arbitrary::Op::Apply(manifest) = op else { return Ok(()) };
         let before: Vec<(Box<str>, Ruleset)> =
             nodes(&compiled).into_iter().map(|n| (n.clone(), render(&compiled, &options(&n), &[], 1))).collect();
         read(&manifest).into_iter().for_each(|o| _ = index.apply(o));
-        let after = Compiled::new(&index, &cluster.modes);
+        let after = Compiled::new(&index, &modes(&cluster));
         let (ends, ports) = (ends(&compiled), ports(&index));
         for (node, old) in before {
             let new = render(&after, &options(&node), &[], 1);
@@ -328,7 +343,7 @@ fn what_may_deny_is_known() {
                 continue;
             }
             for (a, b) in ends.iter().flat_map(|a| ends.iter().map(move |b| (a, b))) {
-                if Family::of(a.address) != Family::of(b.address) {
+                if Family::of(a.address) != Family::of(b.address) || is_nameless(b.address) {
                     continue;
                 }
                 for (protocol, port) in Protocol::ALL.into_iter().flat_map(|p| ports.iter().map(move |port| (p, *port)))

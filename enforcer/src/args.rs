@@ -4,7 +4,7 @@ use crate::observe::log::Format;
 use crate::render;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
-use netsim::args::InputArgs;
+use netsim::args::{ClusterArgs, InputArgs};
 use netsim_shared::net::read_cidr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -40,8 +40,8 @@ pub struct Cli {
 pub enum Command {
     /// Watch the cluster and enforce its policies on this node, until told to stop
     #[command(after_help = "\
-What was put into the kernel stays when the agent stops: a node is never opened by a stop, a crash or
-an upgrade. `netsim-enforcer cleanup` takes it out.")]
+What was put into the kernel stays when the agent stops: a node is never opened by a stop, a crash \
+or an upgrade. `netsim-enforcer cleanup` takes it out.")]
     Run(Box<Run>),
     /// Print the ruleset of a node as `nft -f` reads it; needs no privileges
     #[command(after_help = "\
@@ -62,9 +62,12 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Ruleset")]
 pub struct RulesetArgs {
-    /// The node whose pods are enforced for
-    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    /// The node whose pods are enforced for, by the name of its Node object
+    #[arg(long, value_name = "NAME", env = "NODE_NAME", value_parser = node_name)]
     pub node_name: String,
+    /// A range of this node's pod addresses; repeatable [default: what the Node object says]
+    #[arg(long = "pod-cidr", value_name = "CIDR", value_parser = cidr)]
+    pub pod_cidrs: Vec<IpNet>,
     /// What happens to addresses in the node's pod range that no pod is known to have yet
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = UnknownPods::Deny)]
     pub unknown_pods: UnknownPods,
@@ -91,6 +94,38 @@ impl RulesetArgs {
             audit: self.audit,
             mark_mask: self.mark_mask,
             log_group: self.log_group,
+            ..render::Options::default()
+        }
+    }
+}
+
+/// Where `render` and `verify` have the cluster from.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Input")]
+pub struct Input {
+    /// Manifests: a file, a directory (read recursively), a glob, or - for standard input; repeatable
+    #[arg(short = 'f', long = "filename", value_name = "PATH")]
+    pub files: Vec<String>,
+    /// The namespace of objects in files that name none
+    #[arg(long, value_name = "NS", default_value = "default")]
+    pub default_namespace: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "options of its own heading")]
+    pub cluster: ClusterArgs,
+}
+
+impl Input {
+    /// As the simulator loads it, understood as the agent does.
+    pub fn args(&self) -> InputArgs {
+        InputArgs {
+            files: self.files.clone(),
+            default_namespace: self.default_namespace.clone(),
+            cluster: self.cluster.clone(),
+            ip_block_matches_pods: true,
+            // Those are for questions about pods that are not there yet.
+            pod_cidrs: Vec::new(),
+            strict: false,
+            host_network_pods: false,
         }
     }
 }
@@ -131,32 +166,26 @@ pub struct Run {
     /// The context of the kubeconfig
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     pub context: Option<String>,
-    /// A range of this node's pod addresses; repeatable [default: what the Node object says]
-    #[arg(long = "pod-cidr", value_name = "CIDR", help_heading = "Cluster", value_parser = cidr)]
-    pub pod_cidrs: Vec<IpNet>,
-    /// Whether an ipBlock matches the addresses of pods too (Cilium: false)
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Cluster")]
-    pub ip_block_matches_pods: bool,
     /// Where metrics, health and status are served
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9470")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9470", help_heading = "Agent")]
     pub listen: SocketAddr,
     /// How long changes are collected before they go to the kernel together: 5ms, 1s
-    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = time, help_heading = "Agent")]
     pub coalesce: Duration,
     /// How often to look whether somebody else changed the table
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = period, help_heading = "Agent")]
     pub verify_interval: Duration,
     /// Keep the table from being changed or flushed by others while the agent runs (Linux 6.9)
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Kernel")]
     pub own_table: bool,
     /// Load br_netfilter and set net.bridge.bridge-nf-call-* where bridges need it
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Kernel")]
     pub manage_sysctls: bool,
     /// The form of the log on standard error
-    #[arg(long, value_enum, value_name = "FORM", default_value_t = LogFormat::Text)]
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = LogFormat::Text, help_heading = "Agent")]
     pub log_format: LogFormat,
     /// What is logged: error, warn, info, debug, or by part: info,netsim_enforcer::agent=debug
-    #[arg(long, value_name = "FILTER", default_value = "info", env = "NETSIM_LOG")]
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "NETSIM_LOG", help_heading = "Agent")]
     pub log: String,
 }
 
@@ -183,7 +212,7 @@ impl From<LogFormat> for Format {
 pub struct Render {
     #[command(flatten)]
     #[expect(missing_docs, reason = "options of its own heading")]
-    pub input: InputArgs,
+    pub input: Input,
     #[command(flatten)]
     #[expect(missing_docs, reason = "options of its own heading")]
     pub ruleset: RulesetArgs,
@@ -197,7 +226,7 @@ pub struct Render {
 pub struct Verify {
     #[command(flatten)]
     #[expect(missing_docs, reason = "options of its own heading")]
-    pub input: InputArgs,
+    pub input: Input,
     #[command(flatten)]
     #[expect(missing_docs, reason = "options of its own heading")]
     pub ruleset: RulesetArgs,
@@ -237,6 +266,15 @@ pub struct Cleanup {
     pub mark_mask: u32,
 }
 
+fn node_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let label = |label: &str| !label.is_empty() && label.chars().all(fits);
+    if text.len() < 254 && text.split('.').all(label) {
+        return Ok(text.to_owned());
+    }
+    Err("a node's name is made of lower-case letters, digits, `-` and `.`: see `kubectl get nodes`".to_owned())
+}
+
 fn mark_mask(text: &str) -> Result<u32, String> {
     let number = text.strip_prefix("0x").map_or_else(|| text.parse().ok(), |hex| u32::from_str_radix(hex, 16).ok());
     let mask = number.ok_or("a mask is a number of 32 bits, such as 0xffff0000")?;
@@ -253,24 +291,34 @@ fn table_name(text: &str) -> Result<String, String> {
     if first && text.len() < 128 && text.chars().all(fits) {
         return Ok(text.to_owned());
     }
-    Err("a table's name begins with a letter; letters, digits and `_-.` follow".to_owned())
+    Err("a table's name begins with a letter or `_`; letters, digits and `_-.` follow".to_owned())
 }
 
 fn cidr(text: &str) -> Result<IpNet, String> {
     read_cidr(text).map(|read| read.net)
 }
 
+/// The longest time that is taken: what is meant is far below.
+const LONGEST: Duration = Duration::from_secs(3600);
+
 fn time(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| "a time is a number and a unit: 500us, 5ms, 1s")?;
-    match unit {
-        "us" => Ok(Duration::from_micros(number)),
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
-        _ => Err("the unit of a time is us, ms, s or m: 500us, 5ms, 1s".to_owned()),
-    }
+    let time = match unit {
+        "us" => Duration::from_micros(number),
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.saturating_mul(60)),
+        _ => return Err("the unit of a time is us, ms, s or m: 500us, 5ms, 1s".to_owned()),
+    };
+    if time > LONGEST { Err("it is 60m at most".to_owned()) } else { Ok(time) }
+}
+
+/// How often something is done: not without pause.
+fn period(text: &str) -> Result<Duration, String> {
+    let time = time(text)?;
+    if time.is_zero() { Err("it has to be more than nothing: 1s".to_owned()) } else { Ok(time) }
 }
 
 #[cfg(test)]
@@ -297,8 +345,17 @@ mod tests {
     fn times_have_units() {
         assert_eq!(time("5ms"), Ok(Duration::from_millis(5)));
         assert_eq!(time("2m"), Ok(Duration::from_secs(120)));
-        for wrong in ["5", "ms", "", "1h", "-1s"] {
+        for wrong in ["5", "ms", "", "1h", "-1s", "61m", "18446744073709551615m"] {
             assert!(time(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!((time("0s"), period("0s").is_err()), (Ok(Duration::ZERO), true));
+    }
+
+    #[test]
+    fn nodes_have_names() {
+        assert_eq!(node_name("ip-10-0-0-1.example.com").as_deref(), Ok("ip-10-0-0-1.example.com"));
+        for wrong in ["", "Node-1", "node 1", "node..1", "."] {
+            assert!(node_name(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -8,6 +8,7 @@
 //! <!-- test: exit 1 -->          the last line ends with this code
 //! <!-- test: cluster -->         there is a live cluster with the context `prod`
 //! <!-- test: helm -->            the program named is there; it prints manifests
+//! <!-- test: enforcer -->        run by the enforcer's tests, which have its program
 //! <!-- test: skip: WHY -->       not run
 //! ```
 //!
@@ -16,10 +17,25 @@
 use crate::live::objects;
 use crate::run::{Answer, PROGRAM, Scratch, quiet, root, run, text_of};
 use netsim_testkit::apiserver::ApiServer;
+use netsim_testkit::documents::{Block, blocks};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 const DOCUMENTS: [&str; 3] = ["README.md", "docs/commands.md", "examples/shop/README.md"];
+/// Documents whose links are followed.
+const LINKED: [&str; 11] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "benches/README.md",
+    "deploy/README.md",
+    "docs/commands.md",
+    "docs/enforcer.md",
+    "docs/inputs.md",
+    "docs/semantics.md",
+];
 /// Why a block need not be run.
 const EXCUSES: [&str; 2] = ["make", "installs"];
 /// Programs that lines may pipe from or into, and what stands for them here.
@@ -29,77 +45,32 @@ const PROGRAMS: [(&str, &str); 3] = [
     ("dot", "grep -c digraph >/dev/null && echo '<svg/>'"),
 ];
 
+/// How a block is run.
 #[derive(Debug, Default)]
-struct Block {
-    place: String,
-    lines: Vec<String>,
-    output: Option<String>,
+struct How {
     code: i32,
     cluster: bool,
     programs: Vec<&'static str>,
     skipped: bool,
 }
 
-impl Block {
-    fn mark(&mut self, marker: &str) {
-        for word in marker.split(',').map(str::trim) {
-            match word.split_once(' ') {
-                Some(("exit", code)) => self.code = code.parse().unwrap(),
-                Some(("skip:", why)) if EXCUSES.contains(&why) => self.skipped = true,
-                None if word == "cluster" => self.cluster = true,
-                _ => match PROGRAMS.iter().find(|(name, _)| *name == word) {
-                    Some((name, _)) => self.programs.push(name),
-                    None => panic!("{}: the test does not know `{word}`", self.place),
+impl How {
+    fn of(block: &Block) -> Self {
+        let mut how = How::default();
+        for marker in &block.markers {
+            match marker.split_once(' ') {
+                Some(("exit", code)) => how.code = code.parse().unwrap(),
+                Some(("skip:", why)) if EXCUSES.contains(&why) => how.skipped = true,
+                None if marker == "enforcer" => how.skipped = true,
+                None if marker == "cluster" => how.cluster = true,
+                _ => match PROGRAMS.iter().find(|(name, _)| name == marker) {
+                    Some((name, _)) => how.programs.push(name),
+                    None => panic!("{}: the test does not know `{marker}`", block.place),
                 },
             }
         }
+        how
     }
-}
-
-/// The shell blocks of a document with the text that follows them.
-fn blocks(document: &str) -> Vec<Block> {
-    let text = text_of(document);
-    let (mut found, mut marker, mut lines) = (Vec::<Block>::new(), None, text.lines().enumerate());
-    // Whether nothing but blank lines came since the last shell block.
-    let mut follows = false;
-    while let Some((number, line)) = lines.next() {
-        let trimmed = line.trim();
-        if let Some(rest) = trimmed.strip_prefix("<!-- test:") {
-            marker = Some(rest.trim_end_matches("-->").trim().to_owned());
-        } else if let Some(language) = trimmed.strip_prefix("```") {
-            let body: Vec<String> =
-                lines.by_ref().map(|(_, l)| l.to_owned()).take_while(|l| l.trim() != "```").collect();
-            match language {
-                "sh" | "bash" | "shell" | "console" => {
-                    let place = format!("{document}:{}", number + 1);
-                    let mut block = Block { place, lines: joined(&body), ..Block::default() };
-                    if let Some(marker) = marker.take() {
-                        block.mark(&marker);
-                    }
-                    found.push(block);
-                    follows = true;
-                    continue;
-                }
-                "text" if follows => {
-                    if let Some(block) = found.last_mut() {
-                        block.output = Some(body.iter().map(|l| format!("{l}\n")).collect());
-                    }
-                }
-                _ => {}
-            }
-            follows = false;
-        } else if !trimmed.is_empty() {
-            follows = false;
-            marker = None;
-        }
-    }
-    found
-}
-
-/// Lines that end with a backslash go on in the next one.
-fn joined(lines: &[String]) -> Vec<String> {
-    let text = lines.join("\n").replace("\\\n", "");
-    text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
 }
 
 /// A folder to run blocks in: `examples` as in the repository, and `bin` with the programs.
@@ -112,14 +83,14 @@ fn place_to_run() -> Scratch {
     scratch
 }
 
-fn run_block(block: &Block) -> Vec<String> {
+fn run_block(block: &Block, how: &How) -> Vec<String> {
     let mut wrong = Vec::new();
     let scratch = place_to_run();
-    for (name, does) in PROGRAMS.iter().filter(|(name, _)| block.programs.contains(name)) {
+    for (name, does) in PROGRAMS.iter().filter(|(name, _)| how.programs.contains(name)) {
         let file = scratch.file(&format!("bin/{name}"), &format!("#!/bin/sh\n{does}\n"));
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let server = block.cluster.then(|| ApiServer::start(objects(&text_of("tests/cli/inputs/dump.json"))));
+    let server = how.cluster.then(|| ApiServer::start(objects(&text_of("tests/cli/inputs/dump.json"))));
     let kubeconfig = match &server {
         Some(server) => scratch.file("kubeconfig", &server.kubeconfig().replace("kind-a", "prod")),
         None => "/nowhere/kubeconfig".to_owned(),
@@ -127,7 +98,7 @@ fn run_block(block: &Block) -> Vec<String> {
     let mut printed = String::new();
     for (i, line) in block.lines.iter().enumerate() {
         let line = line.replace("cargo run --bin netsim -- ", "netsim ");
-        let starts: Vec<&str> = ["netsim"].into_iter().chain(block.programs.iter().copied()).collect();
+        let starts: Vec<&str> = ["netsim"].into_iter().chain(how.programs.iter().copied()).collect();
         if !starts.contains(&line.split_whitespace().next().unwrap_or_default()) {
             wrong.push(format!("{}: `{line}` cannot be run and has no marker", block.place));
             continue;
@@ -136,7 +107,7 @@ fn run_block(block: &Block) -> Vec<String> {
         command.args(["-c", &line]).current_dir(scratch.path()).env("KUBECONFIG", &kubeconfig).env("ROOT", root());
         command.env("PATH", format!("{}:/usr/bin:/bin", scratch.path().join("bin").display()));
         let answer: Answer = run(&line, &mut command);
-        let code = if i + 1 == block.lines.len() { block.code } else { 0 };
+        let code = if i + 1 == block.lines.len() { how.code } else { 0 };
         if answer.code != code {
             wrong.push(format!("{}: ends with another code than {code}\n{answer}", block.place));
         }
@@ -152,19 +123,22 @@ fn run_block(block: &Block) -> Vec<String> {
 fn the_commands_of_the_documentation_work() {
     let mut wrong = Vec::new();
     for document in DOCUMENTS {
-        let found = blocks(document);
+        let found = blocks(document, &text_of(document));
         assert!(!found.is_empty(), "{document} has no shell block");
-        for block in found.iter().filter(|block| !block.skipped) {
-            wrong.extend(run_block(block));
+        for block in &found {
+            let how = How::of(block);
+            if !how.skipped {
+                wrong.extend(run_block(block, &how));
+            }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-/// Every relative link of the README and of the documents leads somewhere.
+/// Every relative link of the documents leads somewhere.
 #[test]
 fn links_lead_somewhere() {
-    for document in ["README.md", "docs/commands.md"] {
+    for document in LINKED {
         let folder = root().join(document).parent().unwrap().to_owned();
         for part in text_of(document).split("](").skip(1) {
             let target = part.split(')').next().unwrap();

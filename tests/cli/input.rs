@@ -52,7 +52,7 @@ fn later_files_replace_objects_of_earlier_ones() {
 #[test]
 fn files_directories_and_globs() {
     let whole = netsim("list -f examples/shop").exits(0);
-    for arguments in ["list -f 'examples/shop/*.yaml'", "list -f 'examples/**/*.yaml'", "list -f examples"] {
+    for arguments in ["list -f 'examples/shop/*.yaml'", "list -f 'examples/shop/**/*.yaml'", "list -f examples/./shop/"] {
         assert_eq!(netsim(arguments).out, whole.out, "{arguments}");
     }
     let one_by_one = "list -f examples/shop/shop.yaml -f examples/shop/payments.yaml -f examples/shop/analytics.yaml \

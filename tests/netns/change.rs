@@ -5,7 +5,7 @@ use crate::cluster::{Cluster, namespace, pod, policy};
 use libtest_mimic::Trial;
 use netsim_shared::net::Family;
 use netsim_shared::ports::Protocol;
-use netsim_testkit::netns::{Flow, Outcome, Packets, Probe, Wiring};
+use netsim_testkit::netns::{Flow, Outcome, Packets, Place, Probe, Wiring};
 use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ const FLOWS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 type Test = fn(Wiring);
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, Test); 9] = [
+    let tests: [(&str, Test); 10] = [
         ("a_new_policy_cuts_at_once_and_its_end_lets_go_on", a_new_policy_cuts),
         ("replies_of_a_cut_flow_are_cut_too", replies_are_cut),
         ("a_stream_of_replies_that_stays_allowed_goes_on", replies_go_on),
@@ -33,6 +33,7 @@ pub fn trials() -> Vec<Trial> {
         ("a_pod_is_closed_until_it_is_programmed", closed_until_programmed),
         ("a_service_is_judged_by_its_pod_port", service),
         ("the_node_reaches_its_own_pods", own_node),
+        ("pods_of_one_bridge_have_no_other_way", no_other_way),
     ];
     let with = |wiring: Wiring| {
         tests.map(move |(name, test)| {
@@ -270,5 +271,58 @@ fn own_node(wiring: Wiring) {
         let node = cluster.fabric.node("node-1");
         let back = Probe::tcp(&cluster.pod("pod-1-1"), node.at(family, 9));
         assert!(cluster.fabric.probe(&back).passed(), "a pod reaches its own node");
+    }
+}
+
+fn no_other_way(wiring: Wiring) {
+    let cluster = Cluster::running(1, 3, wiring, &[]);
+    let server = cluster.pod("pod-1-1");
+    server.listen(Protocol::Udp, 80);
+    server.listen(Protocol::Tcp, 80);
+    let closed = json!({"podSelector": {"matchLabels": {"app": "pod-1-1"}}, "policyTypes": ["Ingress"]});
+    cluster.change(&["node-1"], |api| api.apply(policy("x", "closed", closed)));
+    let mute = json!({"podSelector": {"matchLabels": {"app": "pod-1-2"}}, "policyTypes": ["Egress"]});
+    cluster.change(&["node-1"], |api| api.apply(policy("x", "mute", mute)));
+    let arriving = server.count(&Packets::any().and("udp dport 80"));
+    let to_open = cluster.pod("pod-1-3").count(&Packets::any().and("udp dport 80"));
+    let interface =
+        |place: &Place| place.exec(|| std::fs::read_to_string("/proc/thread-self/net/if_inet6").expect("a list"));
+    let by_link = |place: &Place| -> Vec<(IpAddr, u32)> {
+        let lines = interface(place);
+        let of_line = |line: &str| {
+            let mut words = line.split_whitespace();
+            let (address, index) = (words.next()?, words.next()?);
+            let address = u128::from_str_radix(address, 16).ok()?;
+            Some((std::net::Ipv6Addr::from(address).into(), u32::from_str_radix(index, 16).ok()?))
+        };
+        lines.lines().filter(|line| line.starts_with("fe80")).filter_map(of_line).collect()
+    };
+    let sender = cluster.pod("pod-1-2");
+    for (address, _) in by_link(&server) {
+        for (own, index) in by_link(&sender) {
+            sender.exec(|| {
+                let socket = std::net::UdpSocket::bind(scoped(own, 0, index)).expect("a socket");
+                _ = socket.send_to(b"by link", scoped(address, 80, index));
+                _ = socket.send_to(b"with another's source", cluster.at("pod-1-3", Family::V6, 80));
+            });
+        }
+    }
+    sender.exec(|| {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        socket.set_broadcast(true).expect("an option");
+        for to in ["224.0.0.1:80", "255.255.255.255:80"] {
+            _ = socket.send_to(b"to many", to);
+        }
+    });
+    // What was sent before this has long gone its way.
+    let flow = flow(&cluster, "pod-1-3", "pod-1-2", Family::V4, 81, Protocol::Udp);
+    flow.wait_until_sent(Instant::now(), ENOUGH);
+    assert_eq!((arriving.packets(), to_open.packets()), (0, 0), "a way around");
+}
+
+fn scoped(address: IpAddr, port: u16, interface: u32) -> SocketAddr {
+    match address {
+        IpAddr::V6(v6) => std::net::SocketAddrV6::new(v6, port, 0, interface).into(),
+        IpAddr::V4(_) => SocketAddr::new(address, port),
     }
 }

@@ -254,12 +254,13 @@ impl Agent {
         self.wait_status(200);
     }
 
-    /// The value of a metric.
+    /// The value of a metric, of all its labels together.
     pub fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.get("/metrics");
-        let line = text.lines().find(|line| line.split([' ', '{']).next() == Some(name));
-        let value = line.and_then(|line| line.rsplit(' ').next()).and_then(|value| value.parse().ok());
-        value.unwrap_or_else(|| panic!("no metric `{name}` in\n{text}"))
+        let lines = text.lines().filter(|line| line.split([' ', '{']).next() == Some(name));
+        let values: Vec<f64> = lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+        assert!(!values.is_empty(), "no metric `{name}` in\n{text}");
+        values.iter().sum()
     }
 
     /// Waits until a metric has at least this value.

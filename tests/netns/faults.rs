@@ -199,7 +199,7 @@ fn flush_is_refused() {
     assert!(outage < NO_OUTAGE, "what is allowed was lost for {outage:?}");
     let agent = &cluster.agents["node-2"];
     agent.wait_status(200);
-    if agent.metric("netsim_enforcer_drift_total") > 0.5 { agent.wait_log("", |lines| { for l in lines { eprintln!("{l:?}"); } Some(()) }); panic!() }
+    assert!(agent.metric("netsim_enforcer_drift_total") < 0.5, "somebody changed the table");
 }
 
 fn flush_is_repaired() {
@@ -284,10 +284,7 @@ fn unreadable() {
     assert_eq!(cluster.fabric.probe(&probe), Outcome::Lost);
     let agent = &cluster.agents["node-2"];
     agent.wait_message("10.244.0.0/99");
-    assert!(
-        agent.metric("netsim_enforcer_unreadable_objects_total") > 0.5
-            || agent.get("/metrics").1.contains("networkpolicies\"} 1")
-    );
+    assert!(agent.metric("netsim_enforcer_unreadable_objects_total") > 0.5);
     for (n, nonsense) in
         [json!(7), json!("text"), json!([]), json!({"podSelector": 3}), Value::Null].into_iter().enumerate()
     {

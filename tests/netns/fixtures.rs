@@ -28,7 +28,7 @@ fn replay(case: &Case, wiring: Wiring) -> Result<(), Failed> {
                 world.change_policies(&index);
                 world
             }
-            _ => World::new(&index, &step.modes(), wiring),
+            _ => World::new(&index, wiring),
         };
         let mut world = world;
         world.program();

@@ -33,6 +33,8 @@ pub struct World {
     modes: Modes,
     generation: u32,
     loaded: bool,
+    /// See [`Options::many_lines`].
+    pub many_lines: usize,
 }
 
 /// One end of a probe.
@@ -152,9 +154,9 @@ fn interesting_ports(index: &ClusterIndex) -> Vec<u16> {
 
 impl World {
     /// Builds the pods and nodes of a cluster. Nothing is enforced yet.
-    pub fn new(index: &ClusterIndex, modes: &Modes, wiring: Wiring) -> Self {
+    pub fn new(index: &ClusterIndex, wiring: Wiring) -> Self {
         // What is not known in a file is known in a live cluster.
-        let modes = Modes { strict: false, pod_cidrs: Vec::new(), host_network_pods: false, ..modes.clone() };
+        let modes = Modes { ip_block_matches_pods: true, ..Modes::default() };
         let live = ClusterIndex::new(enliven(index));
         let mut layout = Layout::new();
         for node in live.nodes() {
@@ -178,7 +180,17 @@ impl World {
             })
             .collect();
         let compiled = Compiled::new(&live, &modes);
-        let mut world = World { fabric, index: live, compiled, kernels, outside, modes, generation: 0, loaded: false };
+        let mut world = World {
+            fabric,
+            index: live,
+            compiled,
+            kernels,
+            outside,
+            modes,
+            generation: 0,
+            loaded: false,
+            many_lines: 16,
+        };
         world.follow_nodes();
         world
     }
@@ -204,15 +216,15 @@ impl World {
         self.compiled = Compiled::new(&self.index, &self.modes);
     }
 
-    fn options(node: &str) -> Options {
-        Options { node: node.into(), ..Options::default() }
+    fn options(&self, node: &str) -> Options {
+        Options { node: node.into(), many_lines: self.many_lines, ..Options::default() }
     }
 
     /// Loads what the enforcer renders into every node.
     pub fn program(&mut self) {
         self.generation += 1;
         for (node, kernel) in &self.kernels {
-            let ruleset = render(&self.compiled, &Self::options(node), &[], self.generation);
+            let ruleset = render(&self.compiled, &self.options(node), &[], self.generation);
             let committed = kernel.commit(replace(self.loaded, &ruleset)).wait();
             committed.unwrap_or_else(|error| panic!("node `{node}`: {error}\n{}", table(TABLE, &ruleset)));
         }
@@ -314,7 +326,7 @@ impl World {
         }
         for node in self.index.nodes() {
             _ = writeln!(text, "  node {} {:?}", node.name, node.addresses);
-            let ruleset = render(&self.compiled, &Self::options(&node.name), &[], self.generation);
+            let ruleset = render(&self.compiled, &self.options(&node.name), &[], self.generation);
             _ = writeln!(text, "{}", table(TABLE, &ruleset));
         }
         text

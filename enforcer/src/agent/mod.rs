@@ -11,6 +11,7 @@
 //! ever opened for want of news: what was enforced stays until something better is known.
 
 mod audit;
+mod lookout;
 mod programmer;
 mod state;
 
@@ -18,18 +19,19 @@ pub use programmer::{Drift, ProgramError, Programmed, Programmer};
 pub use state::{Effect, State};
 
 use crate::kernel::{CommitError, Kernel};
-use crate::node::{self, Depth, Severity};
+use crate::node::{self, Severity};
 use crate::observe::{ByDirection, ByKind, ByResult, CommitResult, Heartbeat, Metrics, Readiness, Status};
 use crate::render::{Changed, Options, UnknownPods};
 use crate::watch::{Update, Watched};
 use futures::{FutureExt, Stream, StreamExt};
 use ipnet::IpNet;
+use lookout::{Look, Lookout};
 use netsim_shared::compile::Modes;
 use netsim_shared::policy::Direction;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::{Instant as Timer, MissedTickBehavior, interval, sleep_until};
 
@@ -50,6 +52,8 @@ pub struct Config {
     pub verify_interval: Duration,
     /// Whether the settings of `br_netfilter` are made where they are needed.
     pub manage_sysctls: bool,
+    /// The network namespace that the kernel handle works in; `None`: that of the process.
+    pub netns: Option<PathBuf>,
 }
 
 /// What an agent tells about itself.
@@ -65,10 +69,6 @@ pub struct Reports {
     pub heartbeat: Heartbeat,
 }
 
-/// How often the node is looked at: what lets packets pass the rules by.
-const NODE_INTERVAL: Duration = Duration::from_secs(5);
-/// Every so many looks at the node are thorough.
-const NODE_FULL_EVERY: u32 = 12;
 /// How often counters are read.
 const COUNTERS_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the loop goes round at least.
@@ -95,7 +95,7 @@ struct Shown {
     pods: usize,
     local_pods: usize,
     policies: usize,
-    peer_classes: usize,
+    peer_sets: usize,
     chains: usize,
     sets: usize,
     elements: usize,
@@ -114,8 +114,7 @@ struct Agent {
     /// When the kernel is asked again after it did not take a change.
     retry: Option<(Timer, Duration)>,
     failing: BTreeMap<&'static str, String>,
-    node: Arc<Mutex<node::Node>>,
-    node_looks: u32,
+    lookout: Lookout,
     findings: Vec<String>,
     /// What the counters of the table said last, and the sum of all tables.
     counted: BTreeMap<&'static str, (u64, u64)>,
@@ -142,10 +141,9 @@ pub async fn run(
         waiting_since: None,
         retry: None,
         failing: BTreeMap::new(),
-        node: Arc::new(Mutex::new(node::Node::new(node_options))),
-        node_looks: 0,
+        lookout: Lookout::start(node_options, config.netns.clone()),
         findings: Vec::new(),
-        counted: BTreeMap::new(),
+        counted: Direction::ALL.map(|direction| (direction.field(), (0, 0))).into(),
         pod_cidrs: Vec::new(),
         verify_at: Timer::now(),
         config,
@@ -166,7 +164,7 @@ impl Agent {
         for kind in Watched::ALL {
             self.reports.metrics.will_watch(word(kind));
         }
-        self.look_at_node().await;
+        self.reports.readiness.set("node", ["is not looked at yet"]);
         self.say_what_is_missing();
         self.reports.readiness.started();
         let every = |period| {
@@ -174,7 +172,6 @@ impl Agent {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
             timer
         };
-        let mut look = every(NODE_INTERVAL);
         let mut count = every(COUNTERS_INTERVAL);
         let mut beat = every(BEAT_INTERVAL);
         let mut verify = every(self.config.verify_interval);
@@ -197,7 +194,7 @@ impl Agent {
                     }
                 }
                 _ = verify.tick() => self.verify().await,
-                _ = look.tick() => self.look_at_node().await,
+                look = self.lookout.next() => self.take_look(look),
                 _ = count.tick() => self.count().await,
                 _ = beat.tick() => self.show(),
                 logged = audit::next(&mut log) => audit::tell(&self.state, &self.config.options.node, &logged),
@@ -351,7 +348,7 @@ impl Agent {
         if wanted != self.pod_cidrs {
             tracing::info!(pod_cidrs = ?wanted, "the range of this node's pods");
             self.programmer.set_pod_cidrs(wanted.clone());
-            self.node.lock().unwrap_or_else(PoisonError::into_inner).set_pod_blocks(wanted.clone());
+            self.lookout.set_pod_blocks(wanted.clone());
             self.pod_cidrs = wanted;
         }
     }
@@ -385,14 +382,11 @@ impl Agent {
         self.verify_at = Timer::now() + begun.elapsed() * 10;
     }
 
-    async fn look_at_node(&mut self) {
-        let depth = if self.node_looks.is_multiple_of(NODE_FULL_EVERY) { Depth::Full } else { Depth::Quick };
-        self.node_looks += 1;
-        let node = self.node.clone();
-        let look = move || node.lock().unwrap_or_else(PoisonError::into_inner).check(depth);
-        let checked = match self.kernel.run_in_netns(look).await {
+    fn take_look(&mut self, look: Look) {
+        let checked = match look {
             Ok(checked) => checked,
             Err(error) => {
+                tracing::error!("the node cannot be looked at: {error}");
                 self.reports.readiness.set("node", [format!("cannot be looked at: {error}")]);
                 return;
             }
@@ -454,7 +448,7 @@ impl Agent {
             pods: self.state.index().pods().count(),
             local_pods: self.programmer.renderer().local_pods(),
             policies: self.state.index().policies().count(),
-            peer_classes: self.programmer.renderer().classes(),
+            peer_sets: self.programmer.renderer().peer_sets(),
             chains: ruleset.chains.len(),
             sets: ruleset.sets.len(),
             elements,
@@ -466,7 +460,7 @@ impl Agent {
         metrics.compiled_pods.set(gauge(shown.pods));
         metrics.local_pods.set(gauge(shown.local_pods));
         metrics.policies.set(gauge(shown.policies));
-        metrics.peer_classes.set(gauge(shown.peer_classes));
+        metrics.peer_sets.set(gauge(shown.peer_sets));
         metrics.table_chains.set(gauge(shown.chains));
         metrics.table_sets.set(gauge(shown.sets));
         metrics.table_elements.set(gauge(shown.elements));

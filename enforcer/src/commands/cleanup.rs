@@ -1,6 +1,6 @@
 //! `netsim-enforcer cleanup`: nothing of ours is left in the kernel.
 
-use super::{Failure, OK};
+use super::{Failure, OK, print};
 use crate::args::Cleanup;
 use crate::kernel::{Netlink, Ownership, enter};
 use crate::transaction::{Op, Transaction};
@@ -17,11 +17,11 @@ pub fn run(args: &Cleanup) -> Result<u8, Failure> {
     let table = &args.kernel.table;
     if netlink.table().map_err(Failure::new)?.is_some() {
         netlink.commit(&Transaction { ops: vec![Op::DeleteTable] }).map_err(Failure::new)?;
-        println!("deleted table `inet {table}`: nothing is enforced on this node any more");
+        print(&format!("deleted table `inet {table}`: nothing is enforced on this node any more\n"))?;
     } else {
-        println!("there is no table `inet {table}`");
+        print(&format!("there is no table `inet {table}`\n"))?;
     }
     let cleared = netlink.clear_marks(args.mark_mask, 0).map_err(Failure::new)?;
-    println!("cleared the marks of {cleared} connections");
+    print(&format!("cleared the marks of {cleared} connections\n"))?;
     Ok(OK)
 }

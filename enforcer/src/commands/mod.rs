@@ -8,6 +8,7 @@ pub mod verify;
 
 use netsim::load::LoadError;
 use std::fmt;
+use std::io::Write;
 
 /// Why a command could not do what it was asked: lines for standard error.
 #[derive(Debug)]
@@ -32,3 +33,11 @@ pub const OK: u8 = 0;
 pub const DIFFERS: u8 = 1;
 /// Not done.
 pub const CANNOT: u8 = 2;
+
+/// Writes an answer. A reader that has seen enough, as `head` has, is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(error)),
+        _ => Ok(()),
+    }
+}

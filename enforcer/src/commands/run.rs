@@ -53,12 +53,13 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
     let updates = watch::watch(&client, &options.node);
     let config = Config {
         options,
-        modes: Modes { ip_block_matches_pods: args.ip_block_matches_pods, ..Modes::default() },
-        pod_cidrs: args.pod_cidrs.clone(),
+        modes: Modes::default(),
+        pod_cidrs: args.ruleset.pod_cidrs.clone(),
         table: args.kernel.table.clone(),
         coalesce: args.coalesce,
         verify_interval: args.verify_interval,
         manage_sysctls: args.manage_sysctls,
+        netns: args.kernel.netns.clone(),
     };
     agent::run(config, kernel, updates, reports, end).await;
     tracing::info!("stopped; what was enforced stays enforced, `netsim-enforcer cleanup` takes it out");

@@ -1,13 +1,14 @@
 //! `netsim-enforcer status`: what the agent of this node says of itself.
 
-use super::{DIFFERS, Failure, OK};
+use super::{DIFFERS, Failure, OK, print};
 use crate::args::{Output, Status};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use netsim_shared::diagnostic::Diagnostic;
+use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -23,16 +24,14 @@ pub fn run(args: &Status) -> Result<u8, Failure> {
     let asked = runtime.block_on(async { tokio::time::timeout(PATIENCE, ask(args)).await });
     let status = asked.unwrap_or_else(|_| Err("it did not answer in time".to_owned()));
     let status = status.map_err(|error| {
-        Failure(vec![
-            format!("error: no agent answers at {}: {error}", args.address),
-            "  = help: is it running? give --address if it was started with another --listen".to_owned(),
-        ])
+        let error = Diagnostic::error(format!("no agent answers at {}: {error}", args.address));
+        Failure(vec![error.help("is it running? give --address if it was started with another --listen").to_string()])
     })?;
     let ready = status.get("ready").and_then(Value::as_bool).unwrap_or(false);
-    match args.output {
-        Output::Json => println!("{status:#}"),
-        Output::Text => print(&status, ready),
-    }
+    print(&match args.output {
+        Output::Json => format!("{status:#}\n"),
+        Output::Text => text(&status, ready),
+    })?;
     Ok(if ready { OK } else { DIFFERS })
 }
 
@@ -45,30 +44,32 @@ async fn ask(args: &Status) -> Result<Value, String> {
     let response = sender.send_request(request.map_err(|e| text(&e))?).await.map_err(|e| text(&e))?;
     let code = response.status();
     let body = response.into_body().collect().await.map_err(|e| text(&e))?.to_bytes();
-    if code != StatusCode::OK {
-        return Err(format!("{code}: {}", String::from_utf8_lossy(&body).trim()));
+    let body = String::from_utf8_lossy(&body);
+    match code {
+        StatusCode::OK => serde_json::from_str(&body).map_err(|_| "what does is something else".to_owned()),
+        // As long as it has nothing to show.
+        StatusCode::SERVICE_UNAVAILABLE => Ok(json!({"ready": false, "reasons": [body.trim()]})),
+        other => Err(format!("what does is something else, and says {other}")),
     }
-    serde_json::from_slice(&body).map_err(|e| text(&e))
 }
 
-fn print(status: &Value, ready: bool) {
+fn text(status: &Value, ready: bool) -> String {
     let list = |key: &str| -> Vec<String> {
         let items = status.get(key).and_then(Value::as_array).into_iter().flatten();
         items.map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect()
     };
-    println!("{}", if ready { "ready" } else { "NOT READY" });
-    list("reasons").iter().for_each(|reason| println!("  {reason}"));
-    let Some(fields) = status.as_object() else { return };
-    for (key, value) in fields.iter().filter(|(key, _)| !["ready", "reasons", "findings"].contains(&key.as_str())) {
+    let mut lines = vec![if ready { "ready" } else { "NOT READY" }.to_owned()];
+    lines.extend(list("reasons").iter().map(|reason| format!("  {reason}")));
+    let fields = status.as_object().into_iter().flatten();
+    for (key, value) in fields.filter(|(key, _)| !["ready", "reasons", "findings"].contains(&key.as_str())) {
         let value = match value {
             Value::String(text) => text.clone(),
             Value::Array(_) => list(key).join(" "),
             Value::Object(map) => map.iter().map(|(k, v)| format!("{k} {v}")).collect::<Vec<_>>().join(", "),
             other => other.to_string(),
         };
-        println!("{:<22} {value}", key.replace('_', " "));
+        lines.push(format!("{:<22} {value}", key.replace('_', " ")).trim_end().to_owned());
     }
-    for finding in list("findings") {
-        println!("note: {finding}");
-    }
+    lines.extend(list("findings").iter().map(|finding| format!("note: {finding}")));
+    lines.join("\n") + "\n"
 }

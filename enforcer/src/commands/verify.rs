@@ -1,11 +1,10 @@
 //! `netsim-enforcer verify`: what the kernel holds against what a node should have.
 
 use super::render::Desired;
-use super::{DIFFERS, Failure, OK};
+use super::{DIFFERS, Failure, OK, print};
 use crate::args::Verify;
-use crate::drift::{canonical_contents, differences, generation};
+use crate::drift::{canonical_contents, differences, generation, readable};
 use crate::kernel::{Contents, Netlink, Ownership, enter};
-use crate::ruleset::canonical::canonical;
 
 /// Compares, and prints what differs.
 ///
@@ -18,21 +17,26 @@ pub fn run(args: &Verify) -> Result<u8, Failure> {
     }
     let mut netlink = Netlink::open(&args.kernel.table, Ownership::Shared).map_err(Failure::new)?;
     let Some(dump) = netlink.read().map_err(Failure::new)? else {
-        println!("there is no table `inet {}`: nothing is enforced on this node", args.kernel.table);
+        print(&format!("there is no table `inet {}`: nothing is enforced on this node\n", args.kernel.table))?;
         return Ok(DIFFERS);
     };
     let generation = generation(&dump.contents, desired.options.mark_mask).unwrap_or(1);
-    let wanted = Contents::expected(&canonical(&desired.ruleset(generation))).map_err(Failure::new)?;
-    let found = canonical_contents(&dump.contents);
-    let lines = differences(&wanted, &found);
+    let wanted = desired.ruleset(generation);
+    let expected = canonical_contents(&Contents::expected(&wanted).map_err(Failure::new)?);
+    let mut lines = differences(&expected, &canonical_contents(&dump.contents));
+    let node = &desired.options.node;
     if lines.is_empty() {
-        println!("the kernel holds what node `{}` should have", desired.options.node);
+        print(&format!("the kernel holds what node `{node}` should have\n"))?;
         return Ok(OK);
     }
-    println!(
-        "the kernel holds something else than node `{}` should have (- missing, + too much):",
-        desired.options.node
-    );
-    lines.iter().for_each(|line| println!("  {line}"));
+    // The names by which two tables are compared are nobody's.
+    let named = readable(&wanted, &dump.contents).map_err(Failure::new)?;
+    if !named.is_empty() {
+        lines = named;
+    }
+    let lines: String = lines.iter().map(|line| format!("  {line}\n")).collect();
+    print(&format!(
+        "the kernel holds something else than node `{node}` should have (- missing, + too much):\n{lines}"
+    ))?;
     Ok(DIFFERS)
 }

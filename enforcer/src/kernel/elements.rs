@@ -6,10 +6,10 @@ use super::message::{Attributes, Writer, array};
 use super::shape::key_bytes;
 use super::uapi::*;
 use crate::ruleset::elements::Value;
+use crate::ruleset::text::KeyText;
 use crate::ruleset::{Elements, Key, Name, SetKind, Verdict, protocol_number};
 use netsim_shared::net::Family;
 use netsim_shared::ports::Protocol;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A list of elements is split before it gets longer; an attribute has to be below 64 KiB.
@@ -77,10 +77,10 @@ pub fn to_wire(kind: SetKind, elements: &[(Key, Value)]) -> Result<Vec<Wire>, St
     for (key, value) in elements {
         if value.is_some() != kind.is_map() {
             let lack = if kind.is_map() { "a map's element needs" } else { "a set's element has no" };
-            return Err(format!("element {}: {lack} a verdict", Shown(key)));
+            return Err(format!("element {}: {lack} a verdict", KeyText(key)));
         }
         if !push(kind, key, value, &mut wire) {
-            return Err(format!("element {}: not a key of this kind of set", Shown(key)));
+            return Err(format!("element {}: not a key of this kind of set", KeyText(key)));
         }
     }
     if matches!(kind, SetKind::RangeMap(_)) {
@@ -92,8 +92,7 @@ pub fn to_wire(kind: SetKind, elements: &[(Key, Value)]) -> Result<Vec<Wire>, St
 }
 
 fn push(kind: SetKind, key: &Key, value: &Value, wire: &mut Vec<Wire>) -> bool {
-    let family = kind.family();
-    let fits = |address: &IpAddr| Family::of(*address) == family;
+    let fits = |address: &IpAddr| Some(Family::of(*address)) == kind.family();
     let mut plain = |key, key_end| wire.push(Wire { key, end: false, key_end, value: value.clone() });
     match (kind, key) {
         (SetKind::Addresses(_) | SetKind::AddressMap(_), Key::Address(address)) if fits(address) => {
@@ -102,12 +101,12 @@ fn push(kind: SetKind, key: &Key, value: &Value, wire: &mut Vec<Wire>) -> bool {
         (SetKind::Pairs(_), Key::Pair(one, other)) if fits(one) && fits(other) => {
             plain(Bytes::new().address(*one).address(*other), None);
         }
-        (SetKind::Ports(_) | SetKind::PortRanges(_), Key::Port { address, protocol, first, last })
-            if fits(address) && first <= last && (kind.is_interval() || first == last) =>
-        {
-            let protocol = [protocol_number(*protocol)];
-            let with = |port: &u16| Bytes::new().address(*address).field(&protocol).field(&port.to_be_bytes());
-            plain(with(first), kind.is_interval().then(|| with(last)));
+        (SetKind::Ports(_), Key::Port { address, protocol, port }) if fits(address) => {
+            plain(Bytes::new().address(*address).field(&[protocol_number(*protocol)]).field(&port.to_be_bytes()), None);
+        }
+        (SetKind::L4Ports, Key::L4Ports { protocol, first, last }) if first <= last => {
+            let with = |port: &u16| Bytes::new().field(&[protocol_number(*protocol)]).field(&port.to_be_bytes());
+            plain(with(first), Some(with(last)));
         }
         (SetKind::RangeMap(_), Key::Range(first, last)) if fits(first) && fits(last) && first <= last => {
             plain(Bytes::new().address(*first), None);
@@ -190,33 +189,35 @@ impl Wire {
     /// As an error names it.
     pub fn name(&self, kind: SetKind) -> String {
         // Either end of a range is told by its own address.
-        let end = if self.end { self.key.get_address(0, kind.family()).and_then(before) } else { None };
+        let address = || self.key.get_address(0, kind.family()?);
+        let end = if self.end { address().and_then(before) } else { None };
         match (end, self.key(kind)) {
             (Some(last), _) => format!("the range up to {last}"),
-            (None, Some(key)) => Shown(&key).to_string(),
+            (None, Some(key)) => KeyText(&key).to_string(),
             (None, None) => format!("{:02x?}", self.key.get()),
         }
     }
 
     /// The key, for a range its beginning alone.
     fn key(&self, kind: SetKind) -> Option<Key> {
-        let family = kind.family();
-        let first = self.key.get_address(0, family)?;
-        let bytes = address_bytes(family);
+        let bytes = kind.family().map_or(0, address_bytes);
+        let address = |at| self.key.get_address(at, kind.family()?);
+        let port = |key: &Bytes| array(&key.bytes, bytes + 4).map(u16::from_be_bytes);
+        let protocol = || {
+            let number = *self.key.bytes.get(bytes)?;
+            Protocol::ALL.into_iter().find(|protocol| protocol_number(*protocol) == number)
+        };
         Some(match kind {
-            SetKind::Addresses(_) | SetKind::AddressMap(_) | SetKind::RangeMap(_) => Key::Address(first),
-            SetKind::Pairs(_) => Key::Pair(first, self.key.get_address(bytes, family)?),
-            SetKind::Ports(_) | SetKind::PortRanges(_) => {
+            SetKind::Addresses(_) | SetKind::AddressMap(_) | SetKind::RangeMap(_) => Key::Address(address(0)?),
+            SetKind::Pairs(_) => Key::Pair(address(0)?, address(bytes)?),
+            SetKind::Ports(_) => Key::Port { address: address(0)?, protocol: protocol()?, port: port(&self.key)? },
+            SetKind::L4Ports => {
                 let end = self.key_end.unwrap_or(self.key);
-                // The part before the port is not a range with ours.
-                if end.bytes.get(..bytes + 4) != self.key.bytes.get(..bytes + 4) {
+                // The protocol is not a range with ours.
+                if end.bytes.get(..4) != self.key.bytes.get(..4) {
                     return None;
                 }
-                let port = |key: &Bytes| array(&key.bytes, bytes + 4).map(u16::from_be_bytes);
-                let number = *self.key.bytes.get(bytes)?;
-                let all = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
-                let protocol = all.into_iter().find(|protocol| protocol_number(*protocol) == number)?;
-                Key::Port { address: first, protocol, first: port(&self.key)?, last: port(&end)? }
+                Key::L4Ports { protocol: protocol()?, first: port(&self.key)?, last: port(&end)? }
             }
         })
     }
@@ -240,10 +241,10 @@ pub fn from_wire(kind: SetKind, mut wire: Vec<Wire>) -> Option<(Elements, Vec<St
                 // It ends the range before it, which has looked ahead; or none: nft begins so.
                 continue;
             }
-            let address = |element: &Wire| element.key.get_address(0, kind.family());
+            let address = |element: &Wire| element.key.get_address(0, kind.family()?);
             let end = match rest.peek() {
                 Some(next) => address(next).and_then(before),
-                None => Some(last(kind.family())),
+                None => kind.family().map(last),
             };
             address(&element).zip(end).map(|(first, last)| Key::Range(first, last))
         } else {
@@ -282,28 +283,6 @@ fn verdict(attributes: &Attributes<'_>, names: &mut Names) -> Option<Verdict> {
         NFT_JUMP => chain().map(Verdict::Jump),
         NFT_GOTO => chain().map(Verdict::Goto),
         _ => None,
-    }
-}
-
-/// A key as nft writes it.
-struct Shown<'a>(&'a Key);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Key::Address(address) => write!(f, "{address}"),
-            Key::Range(first, last) => write!(f, "{first}-{last}"),
-            Key::Pair(one, other) => write!(f, "{one} . {other}"),
-            Key::Port { address, protocol, first, last } => {
-                let protocol = match protocol {
-                    Protocol::Tcp => "tcp",
-                    Protocol::Udp => "udp",
-                    Protocol::Sctp => "sctp",
-                };
-                write!(f, "{address} . {protocol} . {first}")?;
-                if first == last { Ok(()) } else { write!(f, "-{last}") }
-            }
-        }
     }
 }
 

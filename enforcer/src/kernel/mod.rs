@@ -127,12 +127,6 @@ impl Kernel {
         self.run(move |_| nflog::Reader::open(group))
     }
 
-    /// Does something else in the thread's network namespace: `/proc/sys/net` shows the settings of
-    /// the namespace that the reading thread is in.
-    pub fn run_in_netns<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Reply<T> {
-        self.run(move |_| Ok(job()))
-    }
-
     fn run<T, E>(&self, job: impl FnOnce(&mut Netlink) -> Result<T, E> + Send + 'static) -> Reply<T, E>
     where
         T: Send + 'static,

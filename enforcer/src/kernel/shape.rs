@@ -106,30 +106,31 @@ fn kinds(family: Family) -> [SetKind; 6] {
         SetKind::RangeMap(family),
         SetKind::Pairs(family),
         SetKind::Ports(family),
-        SetKind::PortRanges(family),
+        SetKind::L4Ports,
     ]
 }
 
 /// How long the keys of a kind are, every field padded to four bytes.
 pub fn key_bytes(kind: SetKind) -> usize {
-    let address = address_bytes(kind.family());
+    let address = kind.family().map_or(0, address_bytes);
     match kind {
         SetKind::Addresses(_) | SetKind::AddressMap(_) | SetKind::RangeMap(_) => address,
         SetKind::Pairs(_) => 2 * address,
-        SetKind::Ports(_) | SetKind::PortRanges(_) => address + 4 + 4,
+        SetKind::Ports(_) | SetKind::L4Ports => address + 4 + 4,
     }
 }
 
 /// The types and lengths of the fields of a key.
 fn fields(kind: SetKind) -> Vec<(u32, u32)> {
     let address = match kind.family() {
-        Family::V4 => (IPV4_ADDR, 4),
-        Family::V6 => (IPV6_ADDR, 16),
+        Some(Family::V6) => (IPV6_ADDR, 16),
+        Some(Family::V4) | None => (IPV4_ADDR, 4),
     };
     match kind {
         SetKind::Addresses(_) | SetKind::AddressMap(_) | SetKind::RangeMap(_) => vec![address],
         SetKind::Pairs(_) => vec![address, address],
-        SetKind::Ports(_) | SetKind::PortRanges(_) => vec![address, (INET_PROTO, 1), (INET_SERVICE, 2)],
+        SetKind::Ports(_) => vec![address, (INET_PROTO, 1), (INET_SERVICE, 2)],
+        SetKind::L4Ports => vec![(INET_PROTO, 1), (INET_SERVICE, 2)],
     }
 }
 

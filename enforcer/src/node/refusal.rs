@@ -50,7 +50,7 @@ impl Feature {
         match op {
             Op::AddTable | Op::AddChain(..) => BTreeSet::from([Feature::InetTables]),
             Op::AddSet(_, kind) | Op::AddElements(_, kind, _) | Op::DeleteElements(_, kind, _) => match kind {
-                SetKind::PortRanges(_) => BTreeSet::from([Feature::ConcatenatedRanges]),
+                SetKind::L4Ports => BTreeSet::from([Feature::ConcatenatedRanges]),
                 SetKind::Addresses(_)
                 | SetKind::AddressMap(_)
                 | SetKind::RangeMap(_)
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn old_kernels_and_missing_families_are_told() {
-        let set = Op::AddSet("s".into(), SetKind::PortRanges(Family::V4));
+        let set = Op::AddSet("s".into(), SetKind::L4Ports);
         let (kind, fix) = kind_and_fix(Errno::INVAL, Some(&set));
         assert_eq!(kind, FindingKind::KernelLacks);
         assert!(fix.contains("Linux 5.6"), "{fix}");

@@ -77,8 +77,8 @@ pub struct Metrics {
     pub local_pods: Gauge,
     /// Policies of the cluster.
     pub policies: Gauge,
-    /// Classes of peers that this node tells apart.
-    pub peer_classes: Gauge,
+    /// Sets of peers that rules of this node look addresses up in.
+    pub peer_sets: Gauge,
     /// Sets and maps in our table.
     pub table_sets: Gauge,
     /// Elements in them.
@@ -138,7 +138,7 @@ impl Metrics {
             compiled_pods: Gauge::default(),
             local_pods: Gauge::default(),
             policies: Gauge::default(),
-            peer_classes: Gauge::default(),
+            peer_sets: Gauge::default(),
             table_sets: Gauge::default(),
             table_elements: Gauge::default(),
             table_chains: Gauge::default(),
@@ -170,7 +170,7 @@ impl Metrics {
             ("compiled_pods", "Pods of the cluster that were compiled", &self.compiled_pods),
             ("local_pods", "Pods of this node that policy can isolate", &self.local_pods),
             ("policies", "Policies of the cluster", &self.policies),
-            ("peer_classes", "Classes of peers that this node tells apart", &self.peer_classes),
+            ("peer_sets", "Sets of peers that rules of this node look addresses up in", &self.peer_sets),
             ("table_sets", "Sets and maps in the table", &self.table_sets),
             ("table_elements", "Elements in the sets and maps of the table", &self.table_elements),
             ("table_chains", "Chains in the table", &self.table_chains),

@@ -160,7 +160,7 @@ fn prometheus_can_scrape_both_formats() {
             assert_eq!(value(&format!("{name}_total")), 0.0);
         }
         for name in
-            ["compiled_pods", "local_pods", "policies", "peer_classes", "table_sets", "table_elements", "table_chains"]
+            ["compiled_pods", "local_pods", "policies", "peer_sets", "table_sets", "table_elements", "table_chains"]
         {
             assert_eq!(value(name), 0.0);
         }

@@ -4,8 +4,8 @@
 //! ```text
 //! forward ─┬─ stamped by this generation: accept
 //! output ──┘                 └─ judge ─┬─ not tracked ─ untracked: by the packet's own addresses
-//!                                      ├─ egress ─ is the source a pod of this node? ─ egress4 ─ class of the peer
-//!                                      ├─ ingress ─ is the destination? ─ ingress4 ─ class of the peer
+//!                                      ├─ egress ─ is the source a pod of this node? ─ its group ─ peers, ports
+//!                                      ├─ ingress ─ is the destination? ─ its group ─ peers, ports
 //!                                      └─ stamp
 //! ```
 //!
@@ -35,9 +35,9 @@ pub fn pods_map(direction: Direction, family: Family) -> Name {
     format!("{direction}_pods{}", digit(family)).into()
 }
 
-/// The chain of the node's isolated pods in a direction.
-pub fn isolated_chain(direction: Direction, family: Family) -> Name {
-    format!("{direction}{}", digit(family)).into()
+/// The node's isolated pods, each with itself.
+pub fn self_set(direction: Direction, family: Family) -> Name {
+    format!("{direction}_self{}", digit(family)).into()
 }
 
 /// The chain that ends what a direction denies.
@@ -85,16 +85,37 @@ fn error_about_connection(protocol: u8) -> Rule {
     vec![Statement::CtState(CT_RELATED), Statement::L4Protocol(protocol), Statement::Verdict(Verdict::Accept)]
 }
 
-fn link_local() -> IpNet {
-    IpNet::V6(ipnet::Ipv6Net::new_assert(std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10))
+/// The chain that denies what pods of one bridge say to each other without the addresses that policy
+/// knows them by: link-local ones in either place, and those of many. Routers pass none of it, so
+/// nothing else is forwarded so. As long as no pod of the node is isolated there is nothing to deny.
+pub fn nameless(isolated: &[Direction]) -> Chain {
+    let (mut rules, v4, v6) = (Vec::new(), Family::V4, Family::V6);
+    let mut deny = |direction: Direction, field: Field, block: &str| {
+        if let Ok(block) = block.parse() {
+            let verdict = Verdict::Goto(deny_chain(direction));
+            rules.push(vec![Statement::InBlock(field, block), Statement::Verdict(verdict)]);
+        }
+    };
+    if !isolated.is_empty() {
+        deny(Direction::Egress, Field::CtSource(v6), "fe80::/10");
+        deny(Direction::Ingress, Field::CtDestination(v6), "fe80::/10");
+    }
+    if isolated.contains(&Direction::Ingress) {
+        deny(Direction::Ingress, Field::CtDestination(v4), "224.0.0.0/4");
+        deny(Direction::Ingress, Field::CtDestination(v4), "255.255.255.255/32");
+        deny(Direction::Ingress, Field::CtDestination(v6), "ff00::/8");
+    }
+    Chain { hook: None, rules }
 }
+
+/// The name of that chain.
+pub const NAMELESS: &str = "nameless";
 
 /// The chains that every ruleset has. `pod_cidrs` are the ranges of this node's pods, `stamp` the
 /// current stamp.
 pub fn chains(options: &Options, pod_cidrs: &[IpNet], stamp: u32) -> BTreeMap<Name, Arc<Chain>> {
     let mask = options.mark_mask;
     let stamped = || vec![Statement::CtMark { mask, value: stamp }, Statement::Verdict(Verdict::Accept)];
-    let deny = |direction| only(Verdict::Goto(deny_chain(direction)));
     let mut chains = BTreeMap::new();
     let mut add = |name: &str, hook: Option<Hook>, rules: Vec<Rule>| {
         chains.insert(Name::from(name), Arc::new(Chain { hook, rules }));
@@ -105,16 +126,14 @@ pub fn chains(options: &Options, pod_cidrs: &[IpNet], stamp: u32) -> BTreeMap<Na
     let own = vec![Statement::SourceIsLocal, Statement::Verdict(Verdict::Accept)];
     add("output", Some(Hook::Output), vec![own, stamped(), goto("judge")]);
     let no_tuple = Statement::CtState(CT_INVALID | CT_UNTRACKED);
-    // Pods on one bridge have link-local addresses by which policy cannot know them.
-    let by_link = Statement::InBlock(Field::CtDestination(Family::V6), link_local());
     add(
         "judge",
         None,
         vec![
             vec![no_tuple, Statement::Verdict(Verdict::Goto("untracked".into()))],
-            vec![by_link, Statement::Verdict(Verdict::Goto(deny_chain(Direction::Ingress)))],
             error_about_connection(ICMP),
             error_about_connection(ICMPV6),
+            jump("nameless"),
             jump("egress"),
             jump("ingress"),
             vec![Statement::SetCtMark { mask, value: stamp }],
@@ -155,9 +174,6 @@ pub fn chains(options: &Options, pod_cidrs: &[IpNet], stamp: u32) -> BTreeMap<Na
         }
         denied.push(only(if options.audit { Verdict::Return } else { Verdict::Drop }));
         add(&deny_chain(direction), None, denied);
-        for family in Family::ALL {
-            add(&isolated_chain(direction, family), None, vec![deny(direction)]);
-        }
     }
     chains
 }

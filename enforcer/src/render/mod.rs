@@ -1,23 +1,20 @@
 //! The compiled policies and the pods of one node as a ruleset. Pure: no clock, no kernel.
 //!
-//! A pod that comes or goes anywhere in the cluster is one element in each of two maps, whatever
-//! the number of policies: its address leads to the chain of its class (see [`classes`]), and a
-//! class chain looks the pod of this node, the protocol and the port up in a hash set. Addresses
-//! that no pod is known to have go through a small map of ranges, made of the policies' blocks.
+//! A packet of a pod of this node goes to the chain of its group, the pods that the same policies
+//! isolate; there its peer is looked up in sets of addresses (see `peers`), and its port in sets of
+//! ports. Addresses that no pod is known to have are in ranges, made of the policies' blocks.
 
-mod classes;
 pub mod frame;
+mod peers;
 
-use crate::ruleset::elements::List;
-use crate::ruleset::{Chain, Elements, Key, Name, Rule, Ruleset, Set, SetKind, Statement, Verdict};
-use classes::{Classes, keep};
+use crate::ruleset::{Chain, Elements, Key, Name, Ruleset, Set, SetKind, Verdict};
 use ipnet::IpNet;
-use netsim_shared::compile::side::{GroupId, NOT_ISOLATED, PeerId, Side};
+use netsim_shared::compile::side::{GroupId, NOT_ISOLATED, PeerId};
 use netsim_shared::compile::{Address, Compiled, EndpointId, Entry};
-use netsim_shared::net::{Family, PerFamily, from_number};
+use netsim_shared::net::{Family, PerFamily};
 use netsim_shared::policy::Direction;
-use rustc_hash::{FxHashSet, FxHasher};
-use std::hash::{Hash, Hasher};
+use peers::{Out, Peers};
+use rustc_hash::FxHashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -44,6 +41,10 @@ pub struct Options {
     pub mark_mask: u32,
     /// The netlink log group of the audit mode.
     pub log_group: u16,
+    /// A group of pods with more lines than this to look through gets others: one for each distinct
+    /// set of ports, with sets of peers of its own. A packet's way does not get longer with the
+    /// number of policies that isolate a pod.
+    pub many_lines: usize,
 }
 
 impl Default for Options {
@@ -54,6 +55,7 @@ impl Default for Options {
             audit: false,
             mark_mask: 0xffff_0000,
             log_group: 4712,
+            many_lines: 16,
         }
     }
 }
@@ -110,8 +112,8 @@ pub struct Renderer {
     epoch: Option<u64>,
     local_pods: usize,
     local_addresses: FxHashSet<IpAddr>,
-    ingress: Classes,
-    egress: Classes,
+    ingress: Peers,
+    egress: Peers,
     ruleset: Ruleset,
 }
 
@@ -136,8 +138,8 @@ impl Renderer {
             epoch: None,
             local_pods: 0,
             local_addresses: FxHashSet::default(),
-            ingress: Classes::default(),
-            egress: Classes::default(),
+            ingress: Peers::default(),
+            egress: Peers::default(),
             ruleset: Ruleset::default(),
         }
     }
@@ -152,8 +154,8 @@ impl Renderer {
         self.local_pods
     }
 
-    /// How many classes of peers there are, both directions together.
-    pub fn classes(&self) -> usize {
+    /// How many sets of peers there are, both directions together.
+    pub fn peer_sets(&self) -> usize {
         self.ingress.count() + self.egress.count()
     }
 
@@ -210,66 +212,35 @@ impl Renderer {
             })
             .filter(|local| !local.addresses().is_empty())
             .collect();
-        let mut new =
-            Ruleset { chains: frame::chains(&self.options, &self.pod_cidrs, self.stamp), ..Ruleset::default() };
         let addressed: Vec<(IpAddr, &Entry)> = compiled
             .entries()
             .flat_map(|(id, entry)| Family::ALL.into_iter().filter_map(move |f| Some((owned(id, entry, f)?, entry))))
             .collect();
-        for direction in Direction::ALL {
+        let chains = frame::chains(&self.options, &self.pod_cidrs, self.stamp);
+        let mut new = Next { old: &self.ruleset, new: Ruleset { chains, ..Ruleset::default() } };
+        let isolated = |direction: &Direction| locals.iter().any(|local| local.group(*direction) != NOT_ISOLATED);
+        let isolated: Vec<Direction> = Direction::ALL.into_iter().filter(isolated).collect();
+        new.chain(frame::NAMELESS.into(), frame::nameless(&isolated));
+        // Numbers of before have a meaning as long as the compiled form was not made anew.
+        let same_numbers = self.epoch == Some(compiled.epoch());
+        for (direction, last) in [(Direction::Ingress, &mut self.ingress), (Direction::Egress, &mut self.egress)] {
             let side = compiled.side(direction);
-            let before = std::mem::take(self.classes_mut(direction));
-            let mut classes = Classes::new(side, &locals, &before);
-            let known: Vec<(IpAddr, PeerId)> = addressed
+            let before = std::mem::take(last);
+            let before = if same_numbers { before } else { before.without_numbers() };
+            let used: Vec<(IpAddr, PeerId)> = addressed
                 .iter()
                 .filter_map(|(address, entry)| Some((*address, peer_of(entry, direction, Family::of(*address))?)))
                 .collect();
-            classes.assign(side, known.iter().map(|(_, peer)| *peer), &before);
-            let old = &self.ruleset;
-            classes.write(
-                side,
-                &mut |name, chain| {
-                    let chain = keep(old.chains.get(&name), chain);
-                    new.chains.insert(name, chain);
-                },
-                &mut |name, set| {
-                    let set = keep(old.sets.get(&name), set);
-                    new.sets.insert(name, set);
-                },
-            );
-            let mut peers: PerFamily<List> = PerFamily::default();
-            for (address, peer) in known.iter().copied() {
-                if let Some(verdict) = peer_verdict(&mut classes, side, peer, address) {
-                    peers.get_mut(Family::of(address)).push((Key::Address(address), Some(verdict)));
-                }
-            }
+            *last = Peers::new(side, &locals, &used, self.options.many_lines, &before);
+            last.write(side, &locals, &used, &mut new);
             for family in Family::ALL {
-                let pods = dispatch(&locals, direction, family, &self.options);
-                let mut add = |name: Name, set: Set| {
-                    let set = keep(old.sets.get(&name), set);
-                    new.sets.insert(name, set);
-                };
-                add(frame::pods_map(direction, family), Set { kind: SetKind::AddressMap(family), elements: pods });
-                // By far the largest: what stayed is taken over from the last one.
-                let mut elements =
-                    old.sets.get(&peers_map(direction, family)).map(|set| set.elements.clone()).unwrap_or_default();
-                elements.become_these(peers.get(family));
-                add(peers_map(direction, family), Set { kind: SetKind::AddressMap(family), elements });
-                let blocks = block_elements(&classes, side, family);
-                let blocks_name = (!blocks.is_empty()).then(|| blocks_map(direction, family, &blocks));
-                let selves = itself(&locals, direction, family);
-                if let Some(name) = &blocks_name {
-                    add(name.clone(), Set { kind: SetKind::RangeMap(family), elements: blocks });
-                }
-                let has_selves = !selves.is_empty();
-                add(self_set(direction, family), Set { kind: SetKind::Pairs(family), elements: selves });
-                let rules = isolated(direction, family, has_selves, blocks_name);
-                let name = frame::isolated_chain(direction, family);
-                let chain = keep(old.chains.get(&name), Chain { hook: None, rules });
-                new.chains.insert(name, chain);
+                let elements = dispatch(&locals, direction, family, &self.options);
+                new.set(frame::pods_map(direction, family), Set { kind: SetKind::AddressMap(family), elements });
+                let elements = itself(&locals, direction, family);
+                new.set(frame::self_set(direction, family), Set { kind: SetKind::Pairs(family), elements });
             }
-            *self.classes_mut(direction) = classes;
         }
+        let new = new.new;
         self.ruleset = new;
         self.local_pods = locals.len();
         self.local_addresses = locals.iter().flat_map(Local::addresses).collect();
@@ -278,44 +249,47 @@ impl Renderer {
 
     /// The same, when only pods of other nodes changed: `addresses` are those that they had and have.
     fn remote(&mut self, compiled: &Compiled, addresses: &[IpAddr]) {
-        for direction in Direction::ALL {
-            let side = compiled.side(direction);
+        for (direction, peers) in [(Direction::Ingress, &mut self.ingress), (Direction::Egress, &mut self.egress)] {
             for address in addresses {
-                let family = Family::of(*address);
                 let entry = compiled.at_address(*address).and_then(|id| compiled.entry(id));
-                let peer = entry.and_then(|entry| peer_of(entry, direction, family));
-                let classes = match direction {
-                    Direction::Ingress => &mut self.ingress,
-                    Direction::Egress => &mut self.egress,
-                };
-                let count = classes.count();
-                let verdict = peer.and_then(|peer| peer_verdict(classes, side, peer, *address));
-                if let (true, Some(peer)) = (classes.count() > count, peer) {
-                    let class = classes.of_peer(side, peer);
-                    let (chains, sets) = (&mut self.ruleset.chains, &mut self.ruleset.sets);
-                    classes.write_class(
-                        side,
-                        class,
-                        &mut |name, chain| _ = chains.insert(name, Arc::new(chain)),
-                        &mut |name, set| _ = sets.insert(name, Arc::new(set)),
-                    );
-                }
-                if let Some(map) = self.ruleset.sets.get_mut(&peers_map(direction, family)) {
-                    let elements = &mut Arc::make_mut(map).elements;
-                    match verdict {
-                        Some(verdict) => elements.insert(Key::Address(*address), Some(verdict)),
-                        None => elements.remove(&Key::Address(*address)),
+                let peer = entry.and_then(|entry| peer_of(entry, direction, Family::of(*address)));
+                let sets = &mut self.ruleset.sets;
+                peers.update(compiled.side(direction), *address, peer, |name, change| {
+                    if let Some(set) = sets.get_mut(name) {
+                        change(&mut Arc::make_mut(set).elements);
                     }
-                }
+                });
             }
         }
     }
+}
 
-    fn classes_mut(&mut self, direction: Direction) -> &mut Classes {
-        match direction {
-            Direction::Ingress => &mut self.ingress,
-            Direction::Egress => &mut self.egress,
-        }
+/// A ruleset in the making. What is as it was last is taken over, so that it need not be compared.
+struct Next<'r> {
+    old: &'r Ruleset,
+    new: Ruleset,
+}
+
+impl Out for Next<'_> {
+    fn chain(&mut self, name: Name, chain: Chain) {
+        let chain = keep(self.old.chains.get(&name), chain);
+        self.new.chains.insert(name, chain);
+    }
+
+    fn set(&mut self, name: Name, set: Set) {
+        let set = keep(self.old.sets.get(&name), set);
+        self.new.sets.insert(name, set);
+    }
+
+    fn last(&self, name: &str) -> Elements {
+        self.old.sets.get(name).map(|set| set.elements.clone()).unwrap_or_default()
+    }
+}
+
+fn keep<T: PartialEq>(old: Option<&Arc<T>>, new: T) -> Arc<T> {
+    match old {
+        Some(old) if **old == new => old.clone(),
+        _ => Arc::new(new),
     }
 }
 
@@ -336,40 +310,14 @@ fn peer_of(entry: &Entry, direction: Direction, family: Family) -> Option<PeerId
     })
 }
 
-/// What the map of peers has to say of an address, unless the ranges say the same.
-fn peer_verdict(classes: &mut Classes, side: &Side, peer: PeerId, address: IpAddr) -> Option<Verdict> {
-    let family = Family::of(address);
-    let class = classes.of_peer(side, peer);
-    let outside = classes.of_cidr(side.blocks.class_of(address));
-    let (chain, as_outside) = (classes.chain(class, family), classes.chain(outside, family));
-    let differs = class != outside && chain != as_outside;
-    differs.then(|| Verdict::Goto(chain.cloned().unwrap_or_else(|| frame::deny_chain(side.direction))))
-}
-
-fn peers_map(direction: Direction, family: Family) -> Name {
-    format!("{direction}_peers{}", frame::digit(family)).into()
-}
-
-fn self_set(direction: Direction, family: Family) -> Name {
-    format!("{direction}_self{}", frame::digit(family)).into()
-}
-
-/// Intervals of one field are dear to change in place, so a map of ranges that changed is another
-/// map: its name is of what is in it.
-fn blocks_map(direction: Direction, family: Family, elements: &Elements) -> Name {
-    let mut hasher = FxHasher::default();
-    elements.sorted().hash(&mut hasher);
-    format!("{direction}_blocks{}_{:08x}", frame::digit(family), hasher.finish() >> 32).into()
-}
-
-/// The node's pods in a direction: isolated ones to their chain. Others are only named where
+/// The node's pods in a direction: isolated ones to the chain of their group. Others are only named where
 /// unknown ones are closed.
 fn dispatch(locals: &[Local], direction: Direction, family: Family, options: &Options) -> Elements {
     let of = |local: &Local| {
         let verdict = match local.group(direction) {
             NOT_ISOLATED if options.unknown_pods == UnknownPods::Allow => return None,
             NOT_ISOLATED => Verdict::Return,
-            _ => Verdict::Goto(frame::isolated_chain(direction, family)),
+            group => Verdict::Goto(peers::group_chain(direction, group, family)),
         };
         Some((Key::Address((*local.addresses.get(family))?), Some(verdict)))
     };
@@ -381,34 +329,4 @@ fn itself(locals: &[Local], direction: Direction, family: Family) -> Elements {
     let isolated = locals.iter().filter(|local| local.group(direction) != NOT_ISOLATED);
     let addresses = isolated.filter_map(|local| *local.addresses.get(family));
     addresses.map(|address| (Key::Pair(address, address), None)).collect()
-}
-
-/// Ranges outside the cluster that something is allowed with.
-fn block_elements(classes: &Classes, side: &Side, family: Family) -> Elements {
-    let mut ranges: Vec<(u128, u128, Verdict)> = Vec::new();
-    for (range, cidr) in side.blocks.ranges(family) {
-        let Some(chain) = classes.chain(classes.of_cidr(cidr), family) else { continue };
-        let verdict = Verdict::Goto(chain.clone());
-        match ranges.last_mut() {
-            Some((_, last, same)) if *last + 1 == range.first && *same == verdict => *last = range.last,
-            _ => ranges.push((range.first, range.last, verdict)),
-        }
-    }
-    let key = |first, last| Key::Range(from_number(family, first), from_number(family, last));
-    ranges.into_iter().map(|(first, last, verdict)| (key(first, last), Some(verdict))).collect()
-}
-
-/// The way of a packet of an isolated pod: itself, then pods that are known, then ranges.
-fn isolated(direction: Direction, family: Family, has_selves: bool, blocks: Option<Name>) -> Vec<Rule> {
-    let peer = frame::peer_field(direction, family);
-    let mut rules = Vec::new();
-    if has_selves {
-        let pair = vec![frame::subject_field(direction, family), peer];
-        let itself = Statement::InSet(pair, self_set(direction, family));
-        rules.push(vec![itself, Statement::Verdict(Verdict::Return)]);
-    }
-    rules.push(vec![Statement::Vmap(peer, peers_map(direction, family))]);
-    rules.extend(blocks.map(|name| vec![Statement::Vmap(peer, name)]));
-    rules.push(frame::only(Verdict::Goto(frame::deny_chain(direction))));
-    rules
 }

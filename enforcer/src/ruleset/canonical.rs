@@ -1,51 +1,57 @@
-//! Rulesets that do the same, made equal: which number a class has hangs on what was there before.
+//! Rulesets that do the same, made equal: the numbers in names, and the order of rules that hangs on
+//! them, depend on what was there before.
 
+use super::text::RuleText;
 use super::{Chain, Elements, Name, Ruleset, Set, Statement, Verdict};
-use rustc_hash::FxHasher;
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
-use std::ops::Bound;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-/// What numbered names have in common: `ingress4_class7`, `ingress4_class7_ports`.
-const NUMBERED: &str = "_class";
-/// Maps of ranges have a name after their content, classes included: `ingress_blocks4_1f00ba12`.
-const BY_CONTENT: &str = "_blocks";
-
-/// New names: classes are named after their content, those that nothing leads to have none.
-#[derive(Debug)]
+/// New names: what has a number is named after its content.
+#[derive(Debug, Default)]
 pub struct Renaming {
-    classes: BTreeMap<Name, Name>,
+    names: BTreeMap<Name, Name>,
 }
 
 impl Renaming {
-    /// For a table with these sets.
-    pub fn of(sets: &BTreeMap<Name, &Elements>) -> Self {
-        let verdicts = sets.values().flat_map(|elements| elements.iter()).filter_map(|(_, value)| value.as_ref());
-        let mut classes = BTreeMap::new();
-        for name in verdicts.filter_map(target).filter(|name| name.contains(NUMBERED)) {
-            if classes.contains_key(name) {
-                continue;
+    /// For a table with these sets, and chains with these rules as text of any form in which names
+    /// are words of their own.
+    pub fn of(sets: &BTreeMap<Name, &Elements>, chains: &BTreeMap<Name, Vec<String>>) -> Self {
+        let mut renaming = Renaming { names: BTreeMap::new() };
+        for (name, elements) in sets {
+            if let Some(place) = numbered(name) {
+                let new = by_content(place, &elements.sorted());
+                renaming.names.insert(name.clone(), new);
             }
-            let mut hasher = FxHasher::default();
-            let from_here = (Bound::Included(&**name), Bound::Unbounded);
-            let near = sets.range::<str, _>(from_here).take_while(|(set, _)| set.starts_with(&**name));
-            for (set, elements) in near.filter(|(set, _)| class_of(set) == Some(name)) {
-                (set.get(name.len()..), elements.sorted()).hash(&mut hasher);
-            }
-            let place = name.split(NUMBERED).next().unwrap_or_default();
-            classes.insert(name.clone(), format!("{place}{NUMBERED}_{:016x}", hasher.finish()).into());
         }
-        Renaming { classes }
+        for (name, rules) in chains {
+            if let Some(place) = numbered(name) {
+                let mut rules: Vec<String> = rules.iter().map(|rule| renaming.words(rule)).collect();
+                rules.sort_unstable();
+                let new = by_content(place, &rules);
+                renaming.names.insert(name.clone(), new);
+            }
+        }
+        renaming
     }
 
-    /// The new name of a chain or set; `None` when it is of a class that nothing leads to.
-    pub fn name(&self, name: &str) -> Option<Name> {
-        if let Some(class) = class_of(name) {
-            return Some(format!("{}{}", self.classes.get(class)?, name.get(class.len()..).unwrap_or_default()).into());
-        }
-        let blocks = name.find(BY_CONTENT).and_then(|at| name.get(..at + BY_CONTENT.len() + 1));
-        Some(blocks.unwrap_or(name).into())
+    /// With these names in place of others.
+    pub fn with(names: BTreeMap<Name, Name>) -> Self {
+        Renaming { names }
+    }
+
+    /// The new name of a chain or set.
+    pub fn name(&self, name: &str) -> Name {
+        self.names.get(name).cloned().unwrap_or_else(|| name.into())
+    }
+
+    /// A text with the new names.
+    pub fn words(&self, text: &str) -> String {
+        let new = |word: &str| {
+            let bare = word.trim_start_matches('@');
+            self.names.get(bare).map_or_else(|| word.to_owned(), |name| word.replace(bare, name))
+        };
+        text.split(' ').map(new).collect::<Vec<_>>().join(" ")
     }
 
     /// Elements with the new names of chains.
@@ -54,46 +60,56 @@ impl Renaming {
     }
 
     fn verdict(&self, verdict: &Verdict) -> Verdict {
-        let renamed = |chain: &Name| self.name(chain).unwrap_or_else(|| chain.clone());
         match verdict {
-            Verdict::Goto(chain) => Verdict::Goto(renamed(chain)),
-            Verdict::Jump(chain) => Verdict::Jump(renamed(chain)),
+            Verdict::Goto(chain) => Verdict::Goto(self.name(chain)),
+            Verdict::Jump(chain) => Verdict::Jump(self.name(chain)),
             Verdict::Accept | Verdict::Drop | Verdict::Return => verdict.clone(),
         }
     }
 }
 
-/// The same ruleset with new names.
+/// The same ruleset with new names, and rules in one order where it does not matter.
 pub fn canonical(ruleset: &Ruleset) -> Ruleset {
-    let renaming = Renaming::of(&ruleset.sets.iter().map(|(name, set)| (name.clone(), &set.elements)).collect());
-    let renamed = |name: &Name| renaming.name(name).unwrap_or_else(|| name.clone());
+    let rules = |chain: &Chain| chain.rules.iter().map(|rule| RuleText(rule).to_string()).collect();
+    let renaming = Renaming::of(
+        &ruleset.sets.iter().map(|(name, set)| (name.clone(), &set.elements)).collect(),
+        &ruleset.chains.iter().map(|(name, chain)| (name.clone(), rules(chain))).collect(),
+    );
     let statement = |statement: &Statement| match statement {
-        Statement::InSet(fields, set) => Statement::InSet(fields.clone(), renamed(set)),
-        Statement::Vmap(field, map) => Statement::Vmap(*field, renamed(map)),
+        Statement::InSet(fields, set) => Statement::InSet(fields.clone(), renaming.name(set)),
+        Statement::Vmap(field, map) => Statement::Vmap(*field, renaming.name(map)),
         Statement::Verdict(verdict) => Statement::Verdict(renaming.verdict(verdict)),
         other => other.clone(),
     };
-    let chains = ruleset.chains.iter().filter_map(|(name, chain)| {
-        let rules = chain.rules.iter().map(|rule| rule.iter().map(statement).collect()).collect();
-        Some((renaming.name(name)?, Arc::new(Chain { hook: chain.hook, rules })))
+    let chains = ruleset.chains.iter().map(|(name, chain)| {
+        let mut rules: Vec<_> = chain.rules.iter().map(|rule| rule.iter().map(statement).collect()).collect();
+        if is_unordered(name) {
+            rules.sort_by_key(|rule| RuleText(rule).to_string());
+        }
+        (renaming.name(name), Arc::new(Chain { hook: chain.hook, rules }))
     });
-    let sets = ruleset.sets.iter().filter_map(|(name, set)| {
+    let sets = ruleset.sets.iter().map(|(name, set)| {
         let elements = renaming.elements(&set.elements);
-        Some((renaming.name(name)?, Arc::new(Set { kind: set.kind, elements })))
+        (renaming.name(name), Arc::new(Set { kind: set.kind, elements }))
     });
     Ruleset { chains: chains.collect(), sets: sets.collect() }
 }
 
-fn target(verdict: &Verdict) -> Option<&Name> {
-    match verdict {
-        Verdict::Jump(chain) | Verdict::Goto(chain) => Some(chain),
-        Verdict::Accept | Verdict::Drop | Verdict::Return => None,
-    }
+/// Whether a chain's rules may stand in any order: those of a group all say the same.
+pub fn is_unordered(chain: &str) -> bool {
+    numbered(chain).is_some()
 }
 
-/// The class chain that a name is of: itself, or the one whose set it is.
-fn class_of(name: &str) -> Option<&str> {
-    let (before, after) = name.split_once(NUMBERED)?;
-    let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
-    name.get(..before.len() + NUMBERED.len() + digits)
+/// What of a numbered name comes before the number: `ingress4_peers7`.
+pub fn numbered(name: &str) -> Option<&str> {
+    let place = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let has_number = place.len() < name.len();
+    (has_number && ["_peers", "_named", "_blocks", "_ports", "_group"].iter().any(|kind| place.ends_with(kind)))
+        .then_some(place)
+}
+
+fn by_content(place: &str, content: &impl Hash) -> Name {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    format!("{place}_{:016x}", hasher.finish()).into()
 }

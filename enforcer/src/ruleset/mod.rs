@@ -167,10 +167,10 @@ pub enum SetKind {
     RangeMap(Family),
     /// Pairs of addresses. Keys: [`Key::Pair`].
     Pairs(Family),
-    /// Address, protocol and one port. Keys: [`Key::Port`] with `first == last`.
+    /// Address, protocol and port. Keys: [`Key::Port`].
     Ports(Family),
-    /// Address, protocol and a range of ports. Keys: [`Key::Port`], disjoint.
-    PortRanges(Family),
+    /// Protocol and ranges of ports. Keys: [`Key::L4Ports`], disjoint.
+    L4Ports,
 }
 
 impl SetKind {
@@ -181,18 +181,18 @@ impl SetKind {
 
     /// Whether its elements are intervals.
     pub fn is_interval(self) -> bool {
-        matches!(self, SetKind::RangeMap(_) | SetKind::PortRanges(_))
+        matches!(self, SetKind::RangeMap(_) | SetKind::L4Ports)
     }
 
-    /// The family of its addresses.
-    pub fn family(self) -> Family {
+    /// The family of its addresses, if it has any.
+    pub fn family(self) -> Option<Family> {
         match self {
             SetKind::Addresses(f)
             | SetKind::AddressMap(f)
             | SetKind::RangeMap(f)
             | SetKind::Pairs(f)
-            | SetKind::Ports(f)
-            | SetKind::PortRanges(f) => f,
+            | SetKind::Ports(f) => Some(f),
+            SetKind::L4Ports => None,
         }
     }
 }
@@ -206,10 +206,17 @@ pub enum Key {
     Range(IpAddr, IpAddr),
     /// Two addresses.
     Pair(IpAddr, IpAddr),
-    /// Ports of an address.
+    /// A port of an address.
     Port {
         /// The address.
         address: IpAddr,
+        /// The protocol.
+        protocol: Protocol,
+        /// The port.
+        port: u16,
+    },
+    /// Ports of a protocol.
+    L4Ports {
         /// The protocol.
         protocol: Protocol,
         /// First port.

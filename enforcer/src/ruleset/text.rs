@@ -65,12 +65,13 @@ fn address_type(family: Family) -> &'static str {
 }
 
 fn type_of(kind: SetKind) -> String {
-    let address = address_type(kind.family());
+    let address = kind.family().map_or("", address_type);
     match kind {
         SetKind::Addresses(_) => address.to_owned(),
         SetKind::AddressMap(_) | SetKind::RangeMap(_) => format!("{address} : verdict"),
         SetKind::Pairs(_) => format!("{address} . {address}"),
-        SetKind::Ports(_) | SetKind::PortRanges(_) => format!("{address} . inet_proto . inet_service"),
+        SetKind::Ports(_) => format!("{address} . inet_proto . inet_service"),
+        SetKind::L4Ports => "inet_proto . inet_service".to_owned(),
     }
 }
 
@@ -84,16 +85,18 @@ impl fmt::Display for KeyText<'_> {
             Key::Range(first, last) if first == last => write!(f, "{first}"),
             Key::Range(first, last) => write!(f, "{first}-{last}"),
             Key::Pair(a, b) => write!(f, "{a} . {b}"),
-            Key::Port { address, protocol, first, last } => {
-                let protocol = match protocol {
-                    Protocol::Tcp => "tcp",
-                    Protocol::Udp => "udp",
-                    Protocol::Sctp => "sctp",
-                };
-                write!(f, "{address} . {protocol} . {first}")?;
-                if first == last { Ok(()) } else { write!(f, "-{last}") }
-            }
+            Key::Port { address, protocol, port } => write!(f, "{address} . {} . {port}", l4(*protocol)),
+            Key::L4Ports { protocol, first, last } if first == last => write!(f, "{} . {first}", l4(*protocol)),
+            Key::L4Ports { protocol, first, last } => write!(f, "{} . {first}-{last}", l4(*protocol)),
         }
+    }
+}
+
+fn l4(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Sctp => "sctp",
     }
 }
 

@@ -136,14 +136,22 @@ impl Walk<'_> {
         (Family::of(address) == family && (self.packet.tracked || !tracked)).then_some(address)
     }
 
+    fn port(&self, field: Field) -> u16 {
+        let opened_to = (field == Field::SourcePort) == self.packet.reply;
+        if opened_to { self.packet.port } else { self.packet.source_port }
+    }
+
     fn key(&self, fields: &[Field]) -> Option<Key> {
         match fields {
+            [Field::Protocol, port] => {
+                let port = self.port(*port);
+                Some(Key::L4Ports { protocol: self.packet.protocol?, first: port, last: port })
+            }
             [field] => Some(Key::Address(self.address(*field)?)),
             [field, Field::Protocol, port @ (Field::SourcePort | Field::DestinationPort)] => {
                 let (address, protocol) = (self.address(*field)?, self.packet.protocol?);
-                let opened_to = (*port == Field::SourcePort) == self.packet.reply;
-                let port = if opened_to { self.packet.port } else { self.packet.source_port };
-                Some(Key::Port { address, protocol, first: port, last: port })
+                let port = self.port(*port);
+                Some(Key::Port { address, protocol, port })
             }
             [a, b] => Some(Key::Pair(self.address(*a)?, self.address(*b)?)),
             _ => None,
@@ -158,8 +166,8 @@ fn holds(kind: SetKind, key: &Key, set: &super::Set) -> Option<Option<Verdict>> 
     }
     let inside = |element: &Key| match (element, key) {
         (Key::Range(first, last), Key::Address(a)) => first <= a && a <= last,
-        (Key::Port { address, protocol, first, last }, Key::Port { address: a, protocol: p, first: port, .. }) => {
-            address == a && protocol == p && first <= port && port <= last
+        (Key::L4Ports { protocol, first, last }, Key::L4Ports { protocol: p, first: port, .. }) => {
+            protocol == p && first <= port && port <= last
         }
         _ => false,
     };

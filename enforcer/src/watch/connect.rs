@@ -2,6 +2,7 @@
 
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use netsim::load::live::chain;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
@@ -82,19 +83,4 @@ fn kubeconfig_reason(error: &KubeconfigError) -> String {
         },
         other => chain(other),
     }
-}
-
-/// An error with its causes, each once: many errors repeat their cause in their own text.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = inner.source();
-    }
-    text
 }

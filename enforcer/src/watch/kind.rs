@@ -1,7 +1,6 @@
 //! The updates of one kind, out of the events of kube's watcher.
 
 use super::backoff::{Backoff, LONGEST};
-use super::connect::chain;
 use super::opened::Observed;
 use super::thin::{Kind, Thin};
 use super::{Update, Watched};
@@ -10,6 +9,7 @@ use futures::{FutureExt, Stream};
 use kube::core::Status;
 use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Client, Error};
+use netsim::load::live::chain;
 use netsim_shared::cluster::Key;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;

@@ -218,7 +218,6 @@ impl Compiled {
                 let namespace = self.namespace_id(index, &key.0);
                 let fallout = self.set_policy(index, key);
                 if fallout.everything {
-                    self.epoch += 1;
                     self.rebuild_blocks(index);
                     self.refresh_all();
                     return;
@@ -479,8 +478,8 @@ impl Compiled {
         &self.modes
     }
 
-    /// Grows when numbers of classes, groups or endpoints that were given before lose their meaning:
-    /// what a reader keeps by such numbers is then to be made anew.
+    /// Grows when everything was compiled anew, so that numbers of terms, groups, peers and endpoints
+    /// lose their meaning. The classes of addresses lose it whenever a policy changes.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }

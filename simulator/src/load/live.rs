@@ -740,7 +740,7 @@ fn client_reason(error: &kube::Error) -> String {
 }
 
 /// An error with its causes, each once: many errors repeat their cause in their own text.
-fn chain(error: &dyn StdError) -> String {
+pub fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

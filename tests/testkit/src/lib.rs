@@ -3,11 +3,15 @@
 //! - [`fixture`]: cases in the policies' own language, `tests/fixtures/<case>/`
 //! - [`arbitrary`]: random clusters and policies, dense in edge cases
 //! - [`synthetic`]: deterministic clusters of any size
+//! - [`command`]: programs from the outside
 //! - [`apiserver`]: an API server in the process
+//! - [`documents`]: the shell blocks of documents
 //! - [`netns`]: pods and nodes as network namespaces, real packets between them (Linux)
 
 pub mod apiserver;
 pub mod arbitrary;
+pub mod command;
+pub mod documents;
 pub mod fixture;
 #[cfg(target_os = "linux")]
 pub mod netns;

@@ -2,6 +2,8 @@
 //! about the accidents of a connection.
 #![allow(clippy::unwrap_used)]
 
+mod real;
+
 use futures::StreamExt;
 use netsim_enforcer::watch::{Update, Watched, connect, watch};
 use netsim_shared::cluster::Key;
@@ -10,7 +12,7 @@ use netsim_shared::policy::NetworkPolicy;
 use netsim_testkit::apiserver::ApiServer;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -28,6 +30,12 @@ impl Config {
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, text).unwrap();
         Self(path)
+    }
+}
+
+impl AsRef<Path> for Config {
+    fn as_ref(&self) -> &Path {
+        &self.0
     }
 }
 
@@ -51,11 +59,15 @@ struct Updates {
 impl Updates {
     /// Watches as the node `n1`.
     fn of(server: &ApiServer) -> Self {
-        let config = Config::new(&server.kubeconfig());
+        Self::with(Config::new(&server.kubeconfig()))
+    }
+
+    /// The same by a kubeconfig.
+    fn with(kubeconfig: impl AsRef<Path> + Send + 'static) -> Self {
         let (sender, channel) = channel();
         std::thread::spawn(move || {
             runtime().block_on(async {
-                let client = connect(Some(&config.0), None).await.unwrap();
+                let client = connect(Some(kubeconfig.as_ref()), None).await.unwrap();
                 let mut updates = std::pin::pin!(watch(&client, "n1"));
                 while let Some(update) = updates.next().await {
                     if sender.send(update).is_err() {

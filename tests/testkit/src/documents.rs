@@ -1,0 +1,72 @@
+//! The shell blocks of documents, for tests that run them.
+//!
+//! A comment before a block says what is different about it, in words that the test knows:
+//!
+//! ```text
+//! <!-- test: exit 1, cluster -->
+//! ```
+
+/// A block of shell, and what it prints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// Document and line.
+    pub place: String,
+    /// What the comment before it says, split at its commas.
+    pub markers: Vec<String>,
+    /// Its lines. Those that end with a backslash are joined with the next one; comments are left
+    /// out.
+    pub lines: Vec<String>,
+    /// The block of `text` that follows at once: what the lines print on standard output.
+    pub output: Option<String>,
+}
+
+impl Block {
+    /// Whether a marker stands before it.
+    pub fn is_marked(&self, marker: &str) -> bool {
+        self.markers.iter().any(|m| m == marker)
+    }
+}
+
+/// The shell blocks of a document with the text that follows them.
+pub fn blocks(document: &str, text: &str) -> Vec<Block> {
+    let (mut found, mut marker, mut lines) = (Vec::<Block>::new(), None, text.lines().enumerate());
+    // Whether nothing but blank lines came since the last shell block.
+    let mut follows = false;
+    while let Some((number, line)) = lines.next() {
+        let trimmed = line.trim();
+        if let Some(rest) = trimmed.strip_prefix("<!-- test:") {
+            marker = Some(rest.trim_end_matches("-->").trim());
+        } else if let Some(language) = trimmed.strip_prefix("```") {
+            let body: Vec<&str> = lines.by_ref().map(|(_, l)| l).take_while(|l| l.trim() != "```").collect();
+            match language {
+                "sh" | "bash" | "shell" | "console" => {
+                    let words = marker.take().into_iter().flat_map(|marker| marker.split(','));
+                    found.push(Block {
+                        place: format!("{document}:{}", number + 1),
+                        markers: words.map(|word| word.trim().to_owned()).collect(),
+                        lines: joined(&body),
+                        output: None,
+                    });
+                    follows = true;
+                    continue;
+                }
+                "text" if follows => {
+                    if let Some(block) = found.last_mut() {
+                        block.output = Some(body.iter().map(|l| format!("{l}\n")).collect());
+                    }
+                }
+                _ => {}
+            }
+            follows = false;
+        } else if !trimmed.is_empty() {
+            follows = false;
+            marker = None;
+        }
+    }
+    found
+}
+
+fn joined(lines: &[&str]) -> Vec<String> {
+    let text = lines.join("\n").replace("\\\n", "");
+    text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+}
