@@ -17,7 +17,6 @@ use std::path::Path;
 const APPS: [(&str, u16); 5] = [("web", 80), ("api", 8080), ("db", 5432), ("cache", 6379), ("worker", 9090)];
 const TIERS: [&str; 3] = ["front", "back", "data"];
 const TEAMS: [&str; 3] = ["red", "blue", "green"];
-const NODES: usize = 20;
 /// What a ReplicaSet's name has behind its Deployment's.
 const REVISION: &str = "7c9f6d5b8d";
 
@@ -30,6 +29,8 @@ pub struct Synthetic {
     pub namespaces: usize,
     /// How many policies in each namespace.
     pub policies_per_namespace: usize,
+    /// How many nodes; pods take turns through them.
+    pub nodes: usize,
     /// Whether pods belong to ReplicaSets of Deployments rather than standing alone.
     pub owners: bool,
     /// Another seed gives other peers and ports.
@@ -79,9 +80,9 @@ struct PodFacts {
 }
 
 impl Synthetic {
-    /// A cluster of pods without owners.
+    /// A cluster of pods without owners, on 20 nodes.
     pub fn new(pods: usize, namespaces: usize, policies_per_namespace: usize) -> Self {
-        Synthetic { pods, namespaces: namespaces.max(1), policies_per_namespace, owners: false, seed: 1 }
+        Synthetic { pods, namespaces: namespaces.max(1), policies_per_namespace, nodes: 20, owners: false, seed: 1 }
     }
 
     fn namespace_name(i: usize) -> String {
@@ -103,7 +104,7 @@ impl Synthetic {
         let (app, port) = APPS[k % APPS.len()];
         let tier = TIERS[(k / 5) % TIERS.len()];
         let version = format!("v{}", (k / 15) % 2 + 1);
-        let node = i % NODES;
+        let node = i % self.nodes.max(1);
         let ports = json!([
             { "containerPort": port, "name": "main", "protocol": "TCP" },
             { "containerPort": 9100, "name": "metrics", "protocol": "TCP" },
@@ -118,7 +119,7 @@ impl Synthetic {
                 "nodeName": format!("node-{node}"),
             }),
             address: format!("10.{}.{}.{}", 64 + i / 62_500, (i / 250) % 250, i % 250 + 1),
-            host: format!("192.0.2.{}", node + 1),
+            host: format!("192.0.{}.{}", 2 + node / 250, node % 250 + 1),
         }
     }
 
