@@ -60,9 +60,9 @@ fn main() {
     let renderer = fresh();
     let full = renderer.ruleset().clone();
     println!(
-        "{PODS} pods: {} of the node, {} classes, {} sets, {} chains, {} elements",
+        "{PODS} pods: {} of the node, {} sets of peers, {} sets, {} chains, {} elements",
         renderer.local_pods(),
-        renderer.classes(),
+        renderer.peer_sets(),
         full.sets.len(),
         full.chains.len(),
         full.sets.values().map(|set| set.elements.len()).sum::<usize>(),
