@@ -139,7 +139,7 @@ impl ClusterIndex {
     }
 
     /// All pods, by namespace and name.
-    pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
+    pub fn pods(&self) -> impl ExactSizeIterator<Item = &Arc<Pod>> {
         self.pods.values()
     }
 
@@ -149,7 +149,7 @@ impl ClusterIndex {
     }
 
     /// All policies, by namespace and name.
-    pub fn policies(&self) -> impl Iterator<Item = &Arc<NetworkPolicy>> {
+    pub fn policies(&self) -> impl ExactSizeIterator<Item = &Arc<NetworkPolicy>> {
         self.policies.values()
     }
 

@@ -27,6 +27,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use ipnet::IpNet;
 use lookout::{Look, Lookout};
 use netsim_shared::compile::Modes;
+use netsim_shared::object::Object;
 use netsim_shared::policy::Direction;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -209,13 +210,13 @@ impl Agent {
     }
 
     fn take(&mut self, update: Update) {
-        let metrics = self.reports.metrics.clone();
+        let metrics = &self.reports.metrics;
         match &update {
             Update::Apply(object) => {
                 let kind = match object {
-                    netsim_shared::object::Object::Pod(_) => Watched::Pods,
-                    netsim_shared::object::Object::Namespace(_) => Watched::Namespaces,
-                    netsim_shared::object::Object::NetworkPolicy(_) => Watched::Policies,
+                    Object::Pod(_) => Watched::Pods,
+                    Object::Namespace(_) => Watched::Namespaces,
+                    Object::NetworkPolicy(_) => Watched::Policies,
                     _ => Watched::Node,
                 };
                 metrics.events.get_or_create(&ByKind { kind: word(kind) }).inc();
@@ -250,6 +251,7 @@ impl Agent {
             }
         }
         let listed = matches!(update, Update::Listed(..));
+        let watch_changed = matches!(update, Update::Failing { .. } | Update::Recovered { .. });
         match self.state.take(update) {
             Effect::Changed => _ = self.waiting_since.get_or_insert_with(Instant::now),
             Effect::Unchanged => _ = metrics.updates_unchanged.inc(),
@@ -257,8 +259,10 @@ impl Agent {
         if listed {
             self.say_what_is_missing();
         }
-        let reasons = self.failing.iter().map(|(kind, error)| format!("{kind}: {error}"));
-        self.reports.readiness.set("watch", reasons);
+        if watch_changed {
+            let reasons = self.failing.iter().map(|(kind, error)| format!("{kind}: {error}"));
+            self.reports.readiness.set("watch", reasons);
+        }
     }
 
     fn say_what_is_missing(&self) {
@@ -445,9 +449,9 @@ impl Agent {
             ready: self.reports.readiness.is_ready(),
             reasons: self.reports.readiness.reasons(),
             programmed_generation: self.programmer.generation(),
-            pods: self.state.index().pods().count(),
+            pods: self.state.index().pods().len(),
             local_pods: self.programmer.renderer().local_pods(),
-            policies: self.state.index().policies().count(),
+            policies: self.state.index().policies().len(),
             peer_sets: self.programmer.renderer().peer_sets(),
             chains: ruleset.chains.len(),
             sets: ruleset.sets.len(),

@@ -1,11 +1,12 @@
 //! The cluster as the agent knows it. Pure: updates go in, what they changed comes out.
 
-use crate::render::Changed;
+use crate::render::{Changed, address_of};
 use crate::watch::{Update, Watched};
 use ipnet::IpNet;
 use netsim_shared::cluster::{Change, ClusterIndex, Key};
-use netsim_shared::compile::{Address, Compiled, EndpointKey, Modes};
+use netsim_shared::compile::{Compiled, EndpointKey, Modes};
 use netsim_shared::net::Family;
+use netsim_shared::object::Object;
 use std::collections::HashSet;
 use std::net::IpAddr;
 
@@ -137,9 +138,9 @@ impl State {
         Effect::Changed
     }
 
-    fn addresses_in(&self, object: &netsim_shared::object::Object) -> Vec<IpAddr> {
+    fn addresses_in(&self, object: &Object) -> Vec<IpAddr> {
         match object {
-            netsim_shared::object::Object::Pod(pod) => self.addresses_of(&(pod.namespace.clone(), pod.name.clone())),
+            Object::Pod(pod) => self.addresses_of(&(pod.namespace.clone(), pod.name.clone())),
             _ => Vec::new(),
         }
     }
@@ -147,10 +148,7 @@ impl State {
     fn addresses_of(&self, key: &Key) -> Vec<IpAddr> {
         let Some(compiled) = &self.compiled else { return Vec::new() };
         let entry = compiled.find(&EndpointKey::pod(key)).and_then(|id| compiled.entry(id));
-        let known = |family| match entry?.endpoint.addresses.get(family) {
-            Address::Known(address) if !entry?.endpoint.host_network => Some(*address),
-            _ => None,
-        };
-        Family::ALL.into_iter().filter_map(known).collect()
+        let addresses = |entry| Family::ALL.into_iter().filter_map(move |family| address_of(entry, family));
+        entry.into_iter().flat_map(addresses).collect()
     }
 }

@@ -108,7 +108,7 @@ pub struct Renderer {
     options: Options,
     pod_cidrs: Vec<IpNet>,
     stamp: u32,
-    /// Of the compiled form that the classes were made of.
+    /// Of the compiled form that the sets were made of.
     epoch: Option<u64>,
     local_pods: usize,
     local_addresses: FxHashSet<IpAddr>,
@@ -169,13 +169,7 @@ impl Renderer {
     pub fn set_generation(&mut self, generation: u32) {
         self.stamp = self.options.stamp(generation);
         if !self.ruleset.chains.is_empty() {
-            let frame = frame::chains(&self.options, &self.pod_cidrs, self.stamp);
-            // Only chains that look at the stamp differ; those of isolated pods hold more by now.
-            for name in ["forward", "output", "judge"] {
-                if let Some(chain) = frame.get(name) {
-                    self.ruleset.chains.insert(name.into(), chain.clone());
-                }
-            }
+            self.ruleset.chains.extend(frame::chains(&self.options, &self.pod_cidrs, self.stamp));
         }
     }
 
@@ -240,8 +234,7 @@ impl Renderer {
                 new.set(frame::self_set(direction, family), Set { kind: SetKind::Pairs(family), elements });
             }
         }
-        let new = new.new;
-        self.ruleset = new;
+        self.ruleset = new.new;
         self.local_pods = locals.len();
         self.local_addresses = locals.iter().flat_map(Local::addresses).collect();
         self.epoch = Some(compiled.epoch());
