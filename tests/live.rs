@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use live::{ClusterRef, Fetched, LiveError, LivePage, fetch};
+use live::{ClusterRef, Extent, Fetched, LiveError, LivePage, fetch};
 use netsim_testkit::apiserver::ApiServer;
 use serde_json::{Value, json};
 use snapshot::{SnapshotCounts, write_snapshot};
@@ -64,7 +64,7 @@ fn cluster_of(pods: usize) -> Vec<Value> {
 fn fetch_from(server: &ApiServer) -> Result<Fetched, LiveError> {
     let scratch = Scratch::new();
     let kubeconfig = Some(scratch.file("config", &server.kubeconfig()));
-    fetch(&ClusterRef { kubeconfig, ..ClusterRef::default() }, &mut |_, _| {})
+    fetch(&ClusterRef { kubeconfig, ..ClusterRef::default() }, Extent::Connectivity, &mut |_, _| {})
 }
 
 fn pages_of<'a>(fetched: &'a Fetched, source: &str) -> Vec<&'a LivePage> {
@@ -94,7 +94,8 @@ fn large_lists_come_in_pages() {
     let kubeconfig = Some(scratch.file("config", &server.kubeconfig()));
     let mut seen = Vec::new();
     let cluster = ClusterRef { kubeconfig, ..ClusterRef::default() };
-    let fetched = fetch(&cluster, &mut |resource, n| seen.push((resource.to_owned(), n))).unwrap();
+    let fetched =
+        fetch(&cluster, Extent::Connectivity, &mut |resource, n| seen.push((resource.to_owned(), n))).unwrap();
 
     assert_eq!(pod_names(&fetched), expected_names(1200));
     let sizes: Vec<usize> = pages_of(&fetched, "cluster kind-a: pods").iter().map(|page| page.items).collect();
@@ -116,10 +117,10 @@ fn the_other_context_and_an_unknown_one() {
     let scratch = Scratch::new();
     let kubeconfig = Some(scratch.file("config", &server.kubeconfig()));
     let mut cluster = ClusterRef { kubeconfig, context: Some("kind-b".into()), in_cluster: false };
-    let fetched = fetch(&cluster, &mut |_, _| {}).unwrap();
+    let fetched = fetch(&cluster, Extent::Connectivity, &mut |_, _| {}).unwrap();
     assert_eq!(pages_of(&fetched, "cluster kind-b: pods").len(), 1);
     cluster.context = Some("kind-c".into());
-    let error = fetch(&cluster, &mut |_, _| {}).unwrap_err();
+    let error = fetch(&cluster, Extent::Connectivity, &mut |_, _| {}).unwrap_err();
     assert!(matches!(&error, LiveError::UnknownContext { known, .. } if known == &["kind-a", "kind-b"]));
     let text = error.to_string();
     assert!(text.contains("\"kind-c\"") && text.contains("kind-a, kind-b"), "{text}");
@@ -223,7 +224,8 @@ fn a_server_which_is_not_there() {
     let scratch = Scratch::new();
     let kubeconfig = Some(scratch.file("config", &server.kubeconfig()));
     drop(server);
-    let error = fetch(&ClusterRef { kubeconfig, ..ClusterRef::default() }, &mut |_, _| {}).unwrap_err();
+    let error =
+        fetch(&ClusterRef { kubeconfig, ..ClusterRef::default() }, Extent::Connectivity, &mut |_, _| {}).unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, LiveError::Connect { .. }) && text.contains("refused"), "{text}");
 }
@@ -270,7 +272,7 @@ fn configurations_which_cannot_be_used() {
     let scratch = Scratch::new();
     let fail = |path: &Path| {
         let kubeconfig = Some(path.to_owned());
-        fetch(&ClusterRef { kubeconfig, ..ClusterRef::default() }, &mut |_, _| {}).unwrap_err()
+        fetch(&ClusterRef { kubeconfig, ..ClusterRef::default() }, Extent::Connectivity, &mut |_, _| {}).unwrap_err()
     };
     let missing = fail(&scratch.0.join("missing"));
     assert!(matches!(&missing, LiveError::Config { from, .. } if from.ends_with("missing")), "{missing}");
@@ -301,7 +303,7 @@ fn configurations_which_cannot_be_used() {
 #[test]
 fn never_panics_inside_a_runtime() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let error = runtime.block_on(async { fetch(&ClusterRef::default(), &mut |_, _| {}) });
+    let error = runtime.block_on(async { fetch(&ClusterRef::default(), Extent::Connectivity, &mut |_, _| {}) });
     assert!(matches!(error, Err(LiveError::Runtime(_))));
 }
 
@@ -309,7 +311,7 @@ fn never_panics_inside_a_runtime() {
 #[test]
 #[ignore = "a child process of another test"]
 fn child_fetches_by_the_environment() {
-    match fetch(&ClusterRef::default(), &mut |_, _| {}) {
+    match fetch(&ClusterRef::default(), Extent::Connectivity, &mut |_, _| {}) {
         Ok(fetched) => println!("fetched {} pages", fetched.pages.len()),
         Err(error) => println!("failed: {error}"),
     }

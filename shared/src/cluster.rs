@@ -2,7 +2,8 @@
 //! that an unchanged event costs nothing further.
 
 use crate::object::{
-    ClusterNode, EndpointSlice, ForeignPolicy, Life, Namespace, Object, Owner, Pod, Service, Workload, WorkloadKind,
+    ClusterNode, EndpointSlice, ForeignPolicy, Life, Namespace, Object, Owner, Pod, Role, RoleBinding, Service,
+    Workload, WorkloadKind,
 };
 use crate::policy::NetworkPolicy;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,14 +23,17 @@ pub enum Change {
     Policy(Key),
     /// Something came, went or changed that pods are derived from: a workload or a node.
     Topology,
-    /// Something that only questions look at: a Service, its endpoints, a foreign policy.
+    /// Something that only questions look at: a Service, its endpoints, a foreign policy, a role.
     Lookup,
 }
 
 /// Kind, namespace (if it has one) and name.
 type ForeignKey = (Box<str>, Option<Box<str>>, Box<str>);
 
-/// All objects of a cluster that decide connectivity.
+/// Namespace (if it has one) and name.
+type AccessKey = (Option<Box<str>>, Box<str>);
+
+/// All objects of a cluster that decide connectivity, or who may change what decides it.
 #[derive(Debug, Default, Clone)]
 pub struct ClusterIndex {
     namespaces: BTreeMap<Box<str>, Arc<Namespace>>,
@@ -40,6 +44,8 @@ pub struct ClusterIndex {
     nodes: BTreeMap<Box<str>, Arc<ClusterNode>>,
     policies: BTreeMap<Key, Arc<NetworkPolicy>>,
     foreign: BTreeMap<ForeignKey, Arc<ForeignPolicy>>,
+    roles: BTreeMap<AccessKey, Arc<Role>>,
+    role_bindings: BTreeMap<AccessKey, Arc<RoleBinding>>,
 }
 
 /// Puts a value in; `true` when the map did not hold an equal one.
@@ -92,6 +98,10 @@ impl ClusterIndex {
             Object::Foreign(o) => {
                 let key = (o.kind.clone(), o.namespace.clone(), o.name.clone());
                 put(&mut self.foreign, key, o).then_some(Change::Lookup)
+            }
+            Object::Role(o) => put(&mut self.roles, (o.namespace.clone(), o.name.clone()), o).then_some(Change::Lookup),
+            Object::RoleBinding(o) => {
+                put(&mut self.role_bindings, (o.namespace.clone(), o.name.clone()), o).then_some(Change::Lookup)
             }
         }
     }
@@ -190,6 +200,21 @@ impl ClusterIndex {
     /// The policies that were not understood (H2).
     pub fn foreign_policies(&self) -> impl Iterator<Item = &Arc<ForeignPolicy>> {
         self.foreign.values()
+    }
+
+    /// The Roles (of a namespace) and ClusterRoles (`None`).
+    pub fn roles(&self) -> impl Iterator<Item = &Arc<Role>> {
+        self.roles.values()
+    }
+
+    /// A Role of a namespace, or a ClusterRole.
+    pub fn role(&self, namespace: Option<&str>, name: &str) -> Option<&Arc<Role>> {
+        self.roles.get(&(namespace.map(Into::into), name.into()))
+    }
+
+    /// The RoleBindings and ClusterRoleBindings.
+    pub fn role_bindings(&self) -> impl Iterator<Item = &Arc<RoleBinding>> {
+        self.role_bindings.values()
     }
 
     /// Every namespace that is defined or that something lies in.

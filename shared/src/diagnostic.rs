@@ -31,7 +31,7 @@ pub struct Place {
     /// Column in characters, counted from 1.
     pub column: u32,
     /// The text of that line, where it is known.
-    pub text: Option<String>,
+    pub text: Option<Box<str>>,
     /// How many characters from `column` are meant (at least 1).
     pub width: u32,
 }
@@ -53,12 +53,14 @@ pub struct Diagnostic {
     pub place: Option<Place>,
     /// What to do about it.
     pub help: Option<String>,
+    /// The rule of `netsim lint` that it is about, where it has one of its own: `NS014`.
+    pub rule: Option<&'static str>,
 }
 
 impl Diagnostic {
     /// An error without a place yet.
     pub fn error(message: impl Into<String>) -> Self {
-        Diagnostic { severity: Severity::Error, message: message.into(), place: None, help: None }
+        Diagnostic { severity: Severity::Error, message: message.into(), place: None, help: None, rule: None }
     }
 
     /// A warning without a place yet.

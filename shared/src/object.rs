@@ -67,11 +67,17 @@ pub struct Origin {
     pub line: u32,
     /// Where the text begins in the source: line and column, counted from 1.
     pub text_at: (u32, u32),
-    /// The text that holds the object; kept for policies, whose parts are named with their lines.
+    /// The text that holds the object; kept where its parts are to be named with their lines
+    /// ([`crate::ingest::Keep`]).
     pub text: Option<Arc<str>>,
     /// Where in the text the object is, when the text is a `List`.
     pub within: Path,
+    /// The findings that its author accepts: the annotation [`ALLOW_ANNOTATION`], as it is written.
+    pub accepted: Option<Box<str>>,
 }
+
+/// The annotation in which an object names the rules of `netsim lint` that are not to be applied to it.
+pub const ALLOW_ANNOTATION: &str = "netsim.dev/allow";
 
 /// Two objects that say the same are the same, wherever they stand.
 impl PartialEq for Origin {
@@ -118,7 +124,7 @@ pub fn place_in(source: &Arc<str>, text: &str, text_at: (u32, u32), span: std::o
         line: text_at.0.saturating_add(count(lines_before)),
         column: count(in_line).saturating_add(if on_first { text_at.1 } else { 1 }),
         // A text that starts in mid-line has lost the head of its first line, so columns would not fit.
-        text: (!on_first || text_at.1 == 1).then(|| line_text.to_owned()),
+        text: (!on_first || text_at.1 == 1).then(|| line_text.into()),
         width: count(meant.trim_end().chars().count().max(1)),
     }
 }
@@ -241,6 +247,21 @@ pub struct PodSpec {
     pub host_network: bool,
     /// The node it runs on, if known.
     pub node: Option<Box<str>>,
+    /// The ServiceAccount it runs as; `None` for that of the namespace, `default`.
+    pub service_account: Option<Box<str>>,
+    /// What its containers may do to the network of their pod.
+    pub powers: Powers,
+}
+
+/// What containers are given that lets them send what no policy foresees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Powers {
+    /// `privileged: true`.
+    pub privileged: bool,
+    /// The capability NET_ADMIN is added.
+    pub net_admin: bool,
+    /// The capability NET_RAW is added.
+    pub net_raw: bool,
 }
 
 /// The controller that made an object.
@@ -352,6 +373,8 @@ pub struct ServicePort {
     pub port: u16,
     /// The port of the pods (E1).
     pub target: TargetPort,
+    /// The port of every node that leads to it, where one is set.
+    pub node_port: Option<u16>,
     /// The protocol.
     pub protocol: Protocol,
 }
@@ -421,6 +444,64 @@ pub struct ForeignPolicy {
     pub origin: Origin,
 }
 
+/// A Role, or a ClusterRole: what it lets its holders do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// Its namespace; `None` for a ClusterRole.
+    pub namespace: Option<Box<str>>,
+    /// Its name.
+    pub name: Box<str>,
+    /// Its labels, by which ClusterRoles are aggregated.
+    pub labels: Labels,
+    /// What it allows.
+    pub rules: Vec<AccessRule>,
+    /// The ClusterRoles whose rules it has too: those that any of these select.
+    pub aggregates: Vec<Selector>,
+    /// Where it was read.
+    pub origin: Origin,
+}
+
+/// One rule of a role: any of the verbs on any of the resources of any of the groups.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AccessRule {
+    /// API groups; `*` for every one.
+    pub groups: Vec<Box<str>>,
+    /// Resources, in the plural; `*` for every one.
+    pub resources: Vec<Box<str>>,
+    /// Verbs; `*` for every one.
+    pub verbs: Vec<Box<str>>,
+    /// Only objects of these names, if there are any.
+    pub names: Vec<Box<str>>,
+}
+
+/// A RoleBinding, or a ClusterRoleBinding: who has a role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleBinding {
+    /// Its namespace, which the role is good for; `None` for a ClusterRoleBinding: every namespace.
+    pub namespace: Option<Box<str>>,
+    /// Its name.
+    pub name: Box<str>,
+    /// Whether its role is a ClusterRole.
+    pub cluster_role: bool,
+    /// The name of its role.
+    pub role: Box<str>,
+    /// Who has it.
+    pub subjects: Vec<Subject>,
+    /// Where it was read.
+    pub origin: Origin,
+}
+
+/// Who is given a role.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subject {
+    /// `User`, `Group` or `ServiceAccount`.
+    pub kind: Box<str>,
+    /// The namespace of a ServiceAccount.
+    pub namespace: Option<Box<str>>,
+    /// Its name.
+    pub name: Box<str>,
+}
+
 /// Any object that was understood, or is named as not understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Object {
@@ -440,4 +521,68 @@ pub enum Object {
     NetworkPolicy(NetworkPolicy),
     /// Another provider's policy.
     Foreign(ForeignPolicy),
+    /// A Role or ClusterRole.
+    Role(Role),
+    /// A RoleBinding or ClusterRoleBinding.
+    RoleBinding(RoleBinding),
+}
+
+impl Object {
+    /// Its kind, namespace (if it has one) and name.
+    pub fn identity(&self) -> Identity<'_> {
+        let named = |kind, namespace, name| Identity { kind, namespace, name };
+        match self {
+            Object::Namespace(o) => named("Namespace", None, &o.name),
+            Object::Pod(o) => named("Pod", Some(&o.namespace), &o.name),
+            Object::Workload(o) => named(o.kind.kind(), Some(&o.namespace), &o.name),
+            Object::Service(o) => named("Service", Some(&o.namespace), &o.name),
+            Object::EndpointSlice(o) => named("EndpointSlice", Some(&o.namespace), &o.name),
+            Object::Node(o) => named("Node", None, &o.name),
+            Object::NetworkPolicy(o) => named("NetworkPolicy", Some(&o.namespace), &o.name),
+            Object::Foreign(o) => named(&o.kind, o.namespace.as_deref(), &o.name),
+            Object::Role(o) => named(o.kind(), o.namespace.as_deref(), &o.name),
+            Object::RoleBinding(o) => named(o.kind(), o.namespace.as_deref(), &o.name),
+        }
+    }
+
+    /// Where it was read.
+    pub fn origin(&self) -> &Origin {
+        match self {
+            Object::Namespace(o) => &o.origin,
+            Object::Pod(o) => &o.origin,
+            Object::Workload(o) => &o.origin,
+            Object::Service(o) => &o.origin,
+            Object::EndpointSlice(o) => &o.origin,
+            Object::Node(o) => &o.origin,
+            Object::NetworkPolicy(o) => &o.origin,
+            Object::Foreign(o) => &o.origin,
+            Object::Role(o) => &o.origin,
+            Object::RoleBinding(o) => &o.origin,
+        }
+    }
+}
+
+/// What tells an object from all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity<'o> {
+    /// Its kind.
+    pub kind: &'o str,
+    /// Its namespace, unless it is of the whole cluster.
+    pub namespace: Option<&'o str>,
+    /// Its name.
+    pub name: &'o str,
+}
+
+impl Role {
+    /// Its kind.
+    pub fn kind(&self) -> &'static str {
+        if self.namespace.is_some() { "Role" } else { "ClusterRole" }
+    }
+}
+
+impl RoleBinding {
+    /// Its kind.
+    pub fn kind(&self) -> &'static str {
+        if self.namespace.is_some() { "RoleBinding" } else { "ClusterRoleBinding" }
+    }
 }

@@ -5,8 +5,9 @@ use super::raw;
 use crate::diagnostic::{Severity, nearest};
 use crate::net::{is_within, read_cidr};
 use crate::object::{
-    ClusterNode, ContainerPort, EndpointSlice, ForeignPolicy, Life, NAMESPACE_NAME_LABEL, Namespace, Object, Origin,
-    Owner, Path, Pod, PodSpec, Service, ServiceKind, ServicePort, SlicePort, TargetPort, Workload,
+    AccessRule, ClusterNode, ContainerPort, EndpointSlice, ForeignPolicy, Life, NAMESPACE_NAME_LABEL, Namespace,
+    Object, Origin, Owner, Path, Pod, PodSpec, Powers, Role, RoleBinding, Service, ServiceKind, ServicePort, SlicePort,
+    Subject, TargetPort, Workload,
 };
 use crate::policy::{IpBlock, NamedPort, NetworkPolicy, Peer, PortMatch, Rule};
 use crate::ports::{PortRange, Protocol};
@@ -22,6 +23,8 @@ pub struct Problem {
     pub path: Path,
     pub message: String,
     pub help: Option<String>,
+    /// The rule of `netsim lint` that it is about, if any.
+    pub rule: Option<&'static str>,
 }
 
 /// What is found wrong while one object is read.
@@ -30,7 +33,17 @@ pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
     fn push(&mut self, severity: Severity, path: &Path, message: impl Into<String>, help: Option<String>) {
-        self.0.push(Problem { severity, path: path.clone(), message: message.into(), help });
+        self.0.push(Problem { severity, path: path.clone(), message: message.into(), help, rule: None });
+    }
+
+    /// Says of what `read` finds wrong which rule of `netsim lint` it is about.
+    fn under<T>(&mut self, rule: &'static str, read: impl FnOnce(&mut Problems) -> T) -> T {
+        let before = self.0.len();
+        let done = read(self);
+        for problem in self.0.get_mut(before..).unwrap_or_default() {
+            problem.rule.get_or_insert(rule);
+        }
+        done
     }
 
     fn error(&mut self, path: &Path, message: impl Into<String>, help: impl Into<String>) {
@@ -52,6 +65,14 @@ pub struct Context<'c> {
     pub kind: &'c str,
     /// Where it stands.
     pub origin: Origin,
+}
+
+impl Context<'_> {
+    /// Where an object stands, with what its annotations say of findings.
+    fn origin_of(&self, metadata: Option<&raw::Metadata>) -> Origin {
+        let accepted = metadata.and_then(|m| m.annotations.as_ref()?.allow.as_deref());
+        Origin { accepted: accepted.map(Into::into), ..self.origin.clone() }
+    }
 }
 
 /// Reads one object of a known kind. Gives no objects when an error was found.
@@ -92,6 +113,11 @@ pub fn read<'de, D: Deserializer<'de>>(
         Kind::Node => node(raw::Node::deserialize(deserializer)?, context, p).map(Object::Node).into_iter().collect(),
         Kind::NetworkPolicy => network_policy(raw::NetworkPolicy::deserialize(deserializer)?, context, p)
             .map(Object::NetworkPolicy)
+            .into_iter()
+            .collect(),
+        Kind::Role => role(raw::Role::deserialize(deserializer)?, context, p).map(Object::Role).into_iter().collect(),
+        Kind::RoleBinding => role_binding(raw::RoleBinding::deserialize(deserializer)?, context, p)
+            .map(Object::RoleBinding)
             .into_iter()
             .collect(),
         Kind::Foreign => {
@@ -140,8 +166,9 @@ fn labels(map: raw::StringMap) -> Labels {
 
 fn namespace(raw: raw::Namespace, context: Context<'_>, problems: &mut Problems) -> Option<Namespace> {
     let name = name_of(raw.metadata.as_ref(), &context, problems)?;
+    let origin = context.origin_of(raw.metadata.as_ref());
     let labels = labels(raw.metadata.and_then(|m| m.labels)).with(NAMESPACE_NAME_LABEL, &name);
-    Some(Namespace { name, labels, origin: context.origin })
+    Some(Namespace { name, labels, origin })
 }
 
 fn owner(references: Option<Vec<raw::OwnerReference>>) -> Option<Owner> {
@@ -227,6 +254,8 @@ fn pod_spec(
 ) -> PodSpec {
     let spec = spec.unwrap_or_default();
     let mut ports = Vec::new();
+    let containers = || spec.containers.iter().chain(&spec.init_containers).flatten();
+    let powers = powers(containers());
     container_ports(|| path().key("containers"), spec.containers.unwrap_or_default(), problems, &mut ports);
     // Native sidecars run beside the containers; other init containers are gone before them (C3).
     let mut inits = spec.init_containers.unwrap_or_default();
@@ -241,12 +270,28 @@ fn pod_spec(
         ports,
         host_network: spec.host_network.unwrap_or(false),
         node: spec.node_name.filter(|n| !n.is_empty()).map(Into::into),
+        service_account: spec.service_account_name.filter(|n| !n.is_empty()).map(Into::into),
+        powers,
     }
+}
+
+fn powers<'c>(containers: impl Iterator<Item = &'c raw::Container>) -> Powers {
+    let mut powers = Powers::default();
+    for context in containers.filter_map(|c| c.security_context.as_ref()) {
+        powers.privileged |= context.privileged == Some(true);
+        for name in context.capabilities.iter().filter_map(|c| c.add.as_ref()).flatten() {
+            let name = name.strip_prefix("CAP_").unwrap_or(name);
+            powers.net_admin |= matches!(name, "NET_ADMIN" | "ALL");
+            powers.net_raw |= matches!(name, "NET_RAW" | "ALL");
+        }
+    }
+    powers
 }
 
 fn pod(raw: raw::Pod, context: Context<'_>, problems: &mut Problems) -> Option<Pod> {
     let (namespace, name) = key_of(raw.metadata.as_ref(), &context, problems)?;
     let metadata = raw.metadata.unwrap_or_default();
+    let origin = context.origin_of(Some(&metadata));
     let spec = pod_spec(Path::spec, metadata.labels, raw.spec, problems);
     let status = raw.status.unwrap_or_default();
     let path = |key| move || Path::default().key("status").key(key);
@@ -271,7 +316,7 @@ fn pod(raw: raw::Pod, context: Context<'_>, problems: &mut Problems) -> Option<P
         life,
         addresses: own,
         host_addresses,
-        origin: context.origin,
+        origin,
     })
 }
 
@@ -288,8 +333,9 @@ fn workload(kind: Kind, raw: raw::Workload, context: Context<'_>, problems: &mut
     let template = spec.template.unwrap_or_default();
     let map = template.metadata.and_then(|m| m.labels);
     let template = pod_spec(|| path.key("spec"), map, template.spec, problems);
+    let origin = context.origin_of(raw.metadata.as_ref());
     let owner = owner(raw.metadata.and_then(|m| m.owner_references));
-    Some(Workload { kind, namespace, name, template, owner, origin: context.origin })
+    Some(Workload { kind, namespace, name, template, owner, origin })
 }
 
 fn service(raw: raw::Service, context: Context<'_>, problems: &mut Problems) -> Option<Service> {
@@ -328,7 +374,8 @@ fn service(raw: raw::Service, context: Context<'_>, problems: &mut Problems) -> 
             Some(raw::IntOrString::String(name)) => TargetPort::Name(name.into()),
         };
         let name = port.name.filter(|n| !n.is_empty()).map(Into::into);
-        ports.push(ServicePort { name, port: number, target, protocol });
+        let node_port = port.node_port.and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0);
+        ports.push(ServicePort { name, port: number, target, node_port, protocol });
     }
     let cluster = spec.cluster_ip.into_iter().chain(spec.cluster_ips.unwrap_or_default());
     let cluster_addresses = addresses(|| path.key("clusterIP"), cluster, problems);
@@ -347,7 +394,7 @@ fn service(raw: raw::Service, context: Context<'_>, problems: &mut Problems) -> 
         cluster_addresses,
         external_addresses,
         keeps_source,
-        origin: context.origin,
+        origin: context.origin_of(raw.metadata.as_ref()),
     })
 }
 
@@ -419,6 +466,56 @@ fn node(raw: raw::Node, context: Context<'_>, problems: &mut Problems) -> Option
     Some(ClusterNode { name, addresses, pod_cidrs, origin: context.origin })
 }
 
+fn role(raw: raw::Role, context: Context<'_>, problems: &mut Problems) -> Option<Role> {
+    let (namespace, name) = key_of(raw.metadata.as_ref(), &context, problems)?;
+    let origin = context.origin_of(raw.metadata.as_ref());
+    let boxed = |list: Option<Vec<String>>| list.unwrap_or_default().into_iter().map(Into::into).collect();
+    let rules = raw.rules.unwrap_or_default().into_iter().map(|rule| AccessRule {
+        groups: boxed(rule.api_groups),
+        resources: boxed(rule.resources),
+        verbs: boxed(rule.verbs),
+        names: boxed(rule.resource_names),
+    });
+    let selectors = raw.aggregation_rule.and_then(|r| r.cluster_role_selectors).unwrap_or_default();
+    let at = Path::default().key("aggregationRule").key("clusterRoleSelectors");
+    let aggregates = selectors.into_iter().enumerate().map(|(i, raw)| selector(raw, &at.index(i), problems)).collect();
+    Some(Role {
+        namespace: (context.kind == "Role").then_some(namespace),
+        name,
+        labels: labels(raw.metadata.and_then(|m| m.labels)),
+        rules: rules.collect(),
+        aggregates,
+        origin,
+    })
+}
+
+fn role_binding(raw: raw::RoleBinding, context: Context<'_>, problems: &mut Problems) -> Option<RoleBinding> {
+    let (namespace, name) = key_of(raw.metadata.as_ref(), &context, problems)?;
+    let reference = raw.role_ref.unwrap_or_default();
+    let Some(role) = reference.name.filter(|n| !n.is_empty()) else {
+        let path = Path::default().key("roleRef").key("name");
+        problems.error(&path, format!("this {} names no role", context.kind), "give `roleRef` a kind and a name");
+        return None;
+    };
+    let namespaced = context.kind == "RoleBinding";
+    let subjects = raw.subjects.unwrap_or_default().into_iter().map(|subject| {
+        let of_pods = subject.kind.as_deref() == Some("ServiceAccount");
+        Subject {
+            namespace: subject.namespace.filter(|n| of_pods && !n.is_empty()).map(Into::into),
+            kind: subject.kind.unwrap_or_default().into(),
+            name: subject.name.unwrap_or_default().into(),
+        }
+    });
+    Some(RoleBinding {
+        subjects: subjects.collect(),
+        namespace: namespaced.then_some(namespace),
+        name,
+        cluster_role: reference.kind.as_deref() != Some("Role"),
+        role: role.into(),
+        origin: context.origin_of(raw.metadata.as_ref()),
+    })
+}
+
 fn foreign(raw: raw::Head, context: Context<'_>, problems: &mut Problems) -> Option<ForeignPolicy> {
     let name = name_of(raw.metadata.as_ref(), &context, problems)?;
     // Files may leave the namespace out of namespaced kinds; those known to be cluster-wide have none.
@@ -437,6 +534,7 @@ fn foreign(raw: raw::Head, context: Context<'_>, problems: &mut Problems) -> Opt
 
 fn network_policy(raw: raw::NetworkPolicy, context: Context<'_>, problems: &mut Problems) -> Option<NetworkPolicy> {
     let (namespace, name) = key_of(raw.metadata.as_ref(), &context, problems)?;
+    let origin = context.origin_of(raw.metadata.as_ref());
     let path = Path::spec();
     let Some(spec) = raw.spec else {
         problems.error(&path, "this NetworkPolicy has no `spec`", "a policy needs at least `spec: {podSelector: {}}`");
@@ -476,12 +574,8 @@ fn network_policy(raw: raw::NetworkPolicy, context: Context<'_>, problems: &mut 
         {
             if !listed && count > 0 {
                 let message = format!("the {field} rules have no effect: `policyTypes` does not list {name}");
-                problems.push(
-                    Severity::Warning,
-                    &path.key(field),
-                    message,
-                    Some(format!("add `{name}` to `policyTypes`, or remove the rules")),
-                );
+                let help = format!("add `{name}` to `policyTypes`, or remove the rules");
+                problems.under("NS010", |p| p.push(Severity::Warning, &path.key(field), message, Some(help)));
             }
         }
     }
@@ -491,7 +585,7 @@ fn network_policy(raw: raw::NetworkPolicy, context: Context<'_>, problems: &mut 
         pod_selector,
         ingress: isolates_in.then_some(ingress),
         egress: isolates_out.then_some(egress),
-        origin: context.origin,
+        origin,
     })
 }
 
@@ -556,7 +650,8 @@ fn cidr(text: &str, path: &Path, problems: &mut Problems) -> Option<IpNet> {
         Ok(read) => {
             if read.lenient {
                 let message = format!("`{text}` is not a canonical CIDR: it is read as `{}`", read.net);
-                problems.push(Severity::Warning, path, message, Some(format!("write it as `{}`", read.net)));
+                let help = format!("write it as `{}`", read.net);
+                problems.under("NS014", |p| p.push(Severity::Warning, path, message, Some(help)));
             }
             Some(read.net)
         }
@@ -581,7 +676,7 @@ fn ip_block(raw: raw::IpBlock, path: &Path, problems: &mut Problems) -> Option<I
             except.push(net);
         } else {
             let help = "every `except` must be a smaller block inside `cidr`; the API server refuses anything else";
-            problems.error(&path, format!("`{text}` does not lie inside `{whole}`"), help);
+            problems.under("NS015", |p| p.error(&path, format!("`{text}` does not lie inside `{whole}`"), help));
         }
     }
     except.sort();
@@ -592,32 +687,11 @@ fn ip_block(raw: raw::IpBlock, path: &Path, problems: &mut Problems) -> Option<I
 fn port_match(raw: raw::PolicyPort, path: &Path, problems: &mut Problems) -> Option<PortMatch> {
     let protocol = protocol(raw.protocol.as_deref(), path, problems)?;
     match (raw.port, raw.end_port) {
+        (port, Some(end)) => problems.under("NS023", |problems| port_range(protocol, port, end, path, problems)),
         (None, None) => Some(PortMatch::Range(PortRange::all_of(protocol))),
-        (None, Some(_)) => {
-            problems.error(
-                &path.key("endPort"),
-                "`endPort` without `port`",
-                "give the first port of the range as `port`",
-            );
-            None
-        }
-        (Some(raw::IntOrString::Int(from)), end) => {
-            let from = port_number(from, &path.key("port"), problems)?;
-            let to = end.map_or(Some(from), |end| port_number(end, &path.key("endPort"), problems))?;
-            if to < from {
-                let help = format!("write `port: {to}` and `endPort: {from}`");
-                problems.error(&path.key("endPort"), format!("`endPort` {to} lies below `port` {from}"), help);
-                return None;
-            }
-            Some(PortMatch::Range(PortRange { protocol, from, to }))
-        }
-        (Some(raw::IntOrString::String(name)), Some(_)) => {
-            problems.error(
-                &path.key("endPort"),
-                format!("`endPort` cannot go with the named port `{name}`"),
-                "give `port` as a number",
-            );
-            None
+        (Some(raw::IntOrString::Int(port)), None) => {
+            let port = port_number(port, &path.key("port"), problems)?;
+            Some(PortMatch::Range(PortRange::single(protocol, port)))
         }
         (Some(raw::IntOrString::String(name)), None) => {
             if name.parse::<u16>().is_ok() || !is_port_name(&name) {
@@ -628,6 +702,36 @@ fn port_match(raw: raw::PolicyPort, path: &Path, problems: &mut Problems) -> Opt
             Some(PortMatch::Named(NamedPort { protocol, name: name.into() }))
         }
     }
+}
+
+/// `port` to `endPort` (C2).
+fn port_range(
+    protocol: Protocol,
+    port: Option<raw::IntOrString>,
+    end: i64,
+    path: &Path,
+    problems: &mut Problems,
+) -> Option<PortMatch> {
+    let end_path = path.key("endPort");
+    let from = match port {
+        Some(raw::IntOrString::Int(port)) => port_number(port, &path.key("port"), problems)?,
+        Some(raw::IntOrString::String(name)) => {
+            let message = format!("`endPort` cannot go with the named port `{name}`");
+            problems.error(&end_path, message, "give `port` as a number");
+            return None;
+        }
+        None => {
+            problems.error(&end_path, "`endPort` without `port`", "give the first port of the range as `port`");
+            return None;
+        }
+    };
+    let to = port_number(end, &end_path, problems)?;
+    if to < from {
+        let help = format!("write `port: {to}` and `endPort: {from}`");
+        problems.error(&end_path, format!("`endPort` {to} lies below `port` {from}"), help);
+        return None;
+    }
+    Some(PortMatch::Range(PortRange { protocol, from, to }))
 }
 
 /// Whether it is an IANA service name, as the API asks of port names.

@@ -21,6 +21,10 @@ pub enum Kind {
     Node,
     /// networking.k8s.io NetworkPolicy
     NetworkPolicy,
+    /// rbac.authorization.k8s.io Role or ClusterRole
+    Role,
+    /// rbac.authorization.k8s.io RoleBinding or ClusterRoleBinding
+    RoleBinding,
     /// A policy of another provider (H2).
     Foreign,
     /// Of no matter for connectivity: counted.
@@ -73,6 +77,11 @@ pub fn classify(api_version: &str, kind: &str) -> Kind {
         "extensions" if kind != "NetworkPolicy" => workload(),
         "extensions" | "networking.k8s.io" if kind == "NetworkPolicy" => Some(Kind::NetworkPolicy),
         "discovery.k8s.io" if kind == "EndpointSlice" => Some(Kind::EndpointSlice),
+        "rbac.authorization.k8s.io" => match kind {
+            "Role" | "ClusterRole" => Some(Kind::Role),
+            "RoleBinding" | "ClusterRoleBinding" => Some(Kind::RoleBinding),
+            _ => None,
+        },
         _ => None,
     };
     if let Some(known) = known {

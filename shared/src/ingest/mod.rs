@@ -55,9 +55,23 @@ impl Ingested {
     }
 }
 
+/// Whose text is kept, so that their parts can be named with their lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// That of policies: what explains a verdict.
+    Policies,
+    /// That of every object: what is asked about pods, Services and roles too.
+    Everything,
+}
+
 /// Reads one source. `name` is what messages call it; objects that name no namespace get
 /// `default_namespace`.
 pub fn ingest(name: &str, bytes: &[u8], default_namespace: &str) -> Ingested {
+    ingest_keeping(name, bytes, default_namespace, Keep::Policies)
+}
+
+/// The same, and more texts are kept.
+pub fn ingest_keeping(name: &str, bytes: &[u8], default_namespace: &str, keep: Keep) -> Ingested {
     let source: Arc<str> = name.into();
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
@@ -69,7 +83,7 @@ pub fn ingest(name: &str, bytes: &[u8], default_namespace: &str) -> Ingested {
             return Ingested { diagnostics: vec![diagnostic], ..Ingested::default() };
         }
     };
-    let reader = Reader { source: &source, default_namespace };
+    let reader = Reader { source: &source, default_namespace, keep };
     let documents = documents(text).into_par_iter().map(|document| reader.document(&document));
     documents.reduce(Ingested::default, Ingested::and)
 }
@@ -78,13 +92,14 @@ pub fn ingest(name: &str, bytes: &[u8], default_namespace: &str) -> Ingested {
 /// watch events of the API server name none themselves. `source` is what messages call that place.
 pub fn ingest_json(source: &Arc<str>, json: &str, api_version: &str, kind: &str) -> Ingested {
     // The API server gives every namespaced object a namespace.
-    let reader = Reader { source, default_namespace: "default" };
+    let reader = Reader { source, default_namespace: "default", keep: Keep::Policies };
     reader.any_item(&Document::whole(json), &ItemKind { api_version, kind })
 }
 
 struct Reader<'r> {
     source: &'r Arc<str>,
     default_namespace: &'r str,
+    keep: Keep,
 }
 
 /// The kind that a list gives to items that name none themselves (`PodList` holds pods).
@@ -234,10 +249,16 @@ impl Reader<'_> {
         known: Kind,
         within: Path,
     ) -> Context<'c> {
-        // Only policies are pointed into later; keeping every pod's text would cost more than all else.
-        let text = (known == Kind::NetworkPolicy).then(|| document.kept_text());
-        let origin =
-            Origin { source: self.source.clone(), line: document.first_line, text_at: document.at, text, within };
+        // Most commands point into policies only; keeping every pod's text would cost more than all else.
+        let kept = known == Kind::NetworkPolicy || self.keep == Keep::Everything;
+        let origin = Origin {
+            source: self.source.clone(),
+            line: document.first_line,
+            text_at: document.at,
+            text: kept.then(|| document.kept_text()),
+            within,
+            accepted: None,
+        };
         Context { default_namespace: self.default_namespace, api_version, kind, origin }
     }
 
@@ -253,14 +274,20 @@ impl Reader<'_> {
             let span = node.map_or(0..0, |node| node.span_of(&problem.path.0));
             let place = place_in(self.source, document.text, document.at, span);
             let message = format!("{}: {}", problem.path, problem.message);
-            Diagnostic { severity: problem.severity, message, place: Some(place), help: problem.help }
+            Diagnostic {
+                severity: problem.severity,
+                message,
+                place: Some(place),
+                help: problem.help,
+                rule: problem.rule,
+            }
         });
         Ingested { diagnostics: diagnostics.collect(), objects, ignored: BTreeMap::new() }
     }
 
     fn failure(&self, document: &Document<'_>, message: String, span: Range<usize>, help: Option<String>) -> Ingested {
         let place = place_in(self.source, document.text, document.at, span);
-        let diagnostic = Diagnostic { severity: Severity::Error, message, place: Some(place), help };
+        let diagnostic = Diagnostic { help, ..Diagnostic::error(message).at(place) };
         Ingested { diagnostics: vec![diagnostic], ..Ingested::default() }
     }
 

@@ -23,7 +23,16 @@ pub struct Metadata {
     pub generate_name: Option<String>,
     pub uid: Option<String>,
     pub labels: StringMap,
+    pub annotations: Option<Annotations>,
     pub owner_references: Option<Vec<OwnerReference>>,
+}
+
+/// Of all annotations the one that is looked at; the others may hold whole objects.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Annotations {
+    #[serde(rename = "netsim.dev/allow")]
+    pub allow: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -53,6 +62,7 @@ pub struct Pod {
 pub struct PodSpec {
     pub node_name: Option<String>,
     pub host_network: Option<bool>,
+    pub service_account_name: Option<String>,
     pub containers: Option<Vec<Container>>,
     pub init_containers: Option<Vec<Container>>,
 }
@@ -62,6 +72,20 @@ pub struct PodSpec {
 pub struct Container {
     pub restart_policy: Option<String>,
     pub ports: Option<Vec<ContainerPort>>,
+    pub security_context: Option<SecurityContext>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct SecurityContext {
+    pub privileged: Option<bool>,
+    pub capabilities: Option<Capabilities>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Capabilities {
+    pub add: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -153,6 +177,7 @@ pub struct ServicePort {
     pub name: Option<String>,
     pub port: Option<i64>,
     pub target_port: Option<IntOrString>,
+    pub node_port: Option<i64>,
     pub protocol: Option<String>,
 }
 
@@ -233,6 +258,52 @@ pub struct NodeStatus {
 #[serde(default)]
 pub struct NodeAddress {
     pub address: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Role {
+    pub metadata: Option<Metadata>,
+    pub rules: Option<Vec<AccessRule>>,
+    pub aggregation_rule: Option<AggregationRule>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AggregationRule {
+    pub cluster_role_selectors: Option<Vec<LabelSelector>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AccessRule {
+    pub api_groups: Option<Vec<String>>,
+    pub resources: Option<Vec<String>>,
+    pub verbs: Option<Vec<String>>,
+    pub resource_names: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RoleBinding {
+    pub metadata: Option<Metadata>,
+    pub role_ref: Option<RoleRef>,
+    pub subjects: Option<Vec<Subject>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct RoleRef {
+    pub kind: Option<String>,
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Subject {
+    pub kind: Option<String>,
+    pub namespace: Option<String>,
+    pub name: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

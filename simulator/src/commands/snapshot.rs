@@ -13,7 +13,8 @@ use std::path::Path;
 /// Fetches the cluster and writes it; says on standard error what was saved.
 pub fn run(args: &Snapshot) -> Result<Exit, Failure> {
     let mut progress = Progress::new();
-    let fetched = live::fetch(&cluster_ref(&args.cluster), &mut |what, count| {
+    let extent = if args.with_rbac { live::Extent::WithAccess } else { live::Extent::Connectivity };
+    let fetched = live::fetch(&cluster_ref(&args.cluster), extent, &mut |what, count| {
         progress.say(|| format!("reading {what}: {count}"));
     });
     drop(progress);

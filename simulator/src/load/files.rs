@@ -3,7 +3,7 @@
 use super::LoadError;
 use super::progress::Progress;
 use netsim_shared::diagnostic::Diagnostic;
-use netsim_shared::ingest::{Ingested, ingest};
+use netsim_shared::ingest::{Ingested, Keep, ingest_keeping};
 use rayon::prelude::*;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,12 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// When a path cannot be read, or names nothing.
-pub fn read(arguments: &[String], default_namespace: &str, progress: &mut Progress) -> Result<Ingested, LoadError> {
+pub fn read(
+    arguments: &[String],
+    default_namespace: &str,
+    keep: Keep,
+    progress: &mut Progress,
+) -> Result<Ingested, LoadError> {
     let mut sources: Vec<Source> = Vec::new();
     let mut wrong = Vec::new();
     for argument in arguments {
@@ -29,7 +34,7 @@ pub fn read(arguments: &[String], default_namespace: &str, progress: &mut Progre
     sources.reverse();
     progress.say(|| format!("reading {} files", sources.len()));
     let read: Vec<Result<Ingested, Diagnostic>> =
-        sources.par_iter().map(|source| read_one(source, default_namespace)).collect();
+        sources.par_iter().map(|source| read_one(source, default_namespace, keep)).collect();
     let mut all = Ingested::default();
     for one in read {
         match one {
@@ -65,7 +70,7 @@ enum Source {
     File(PathBuf),
 }
 
-fn read_one(source: &Source, default_namespace: &str) -> Result<Ingested, Diagnostic> {
+fn read_one(source: &Source, default_namespace: &str, keep: Keep) -> Result<Ingested, Diagnostic> {
     match source {
         Source::Stdin => {
             let mut bytes = Vec::new();
@@ -75,11 +80,11 @@ fn read_one(source: &Source, default_namespace: &str) -> Result<Ingested, Diagno
                 let error = Diagnostic::error("standard input is empty");
                 return Err(error.help("pipe manifests into netsim, or name files with -f PATH"));
             }
-            Ok(ingest("<stdin>", &bytes, default_namespace))
+            Ok(ingest_keeping("<stdin>", &bytes, default_namespace, keep))
         }
         Source::File(path) => {
             let bytes = std::fs::read(path).map_err(|error| cannot(path, &error))?;
-            Ok(ingest(&path.display().to_string(), &bytes, default_namespace))
+            Ok(ingest_keeping(&path.display().to_string(), &bytes, default_namespace, keep))
         }
     }
 }

@@ -55,6 +55,15 @@ pub struct LivePage {
     pub items: usize,
 }
 
+/// How much is read of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// What decides connectivity.
+    Connectivity,
+    /// Besides, who may change it: roles and their bindings.
+    WithAccess,
+}
+
 /// What a cluster gave.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fetched {
@@ -176,6 +185,15 @@ const BUILT_IN: [(&str, &str, &str, Option<&str>); 13] = [
     ("discovery.k8s.io", "v1", "endpointslices", Some("services without selector have no backends")),
     ("networking.k8s.io", "v1", "networkpolicies", None),
 ];
+/// Who may write policies, for those who ask.
+const ACCESS: [(&str, &str, &str, Option<&str>); 4] = [
+    (RBAC_GROUP, "v1", "roles", Some(NO_ACCESS)),
+    (RBAC_GROUP, "v1", "clusterroles", Some(NO_ACCESS)),
+    (RBAC_GROUP, "v1", "rolebindings", Some(NO_ACCESS)),
+    (RBAC_GROUP, "v1", "clusterrolebindings", Some(NO_ACCESS)),
+];
+const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
+const NO_ACCESS: &str = "who may write policies is not known";
 const NO_OWNER: &str = "such workloads cannot be named, only their pods";
 const FOREIGN_LOST: &str = "policies of this kind may be in force without netsim knowing";
 
@@ -185,7 +203,11 @@ const FOREIGN_LOST: &str = "policies of this kind may be in force without netsim
 /// # Errors
 /// No usable configuration, no connection, or one of namespaces, pods and network policies cannot
 /// be listed. Anything else which cannot be listed becomes a warning.
-pub fn fetch(cluster: &ClusterRef, progress: &mut dyn FnMut(&str, usize)) -> Result<Fetched, LiveError> {
+pub fn fetch(
+    cluster: &ClusterRef,
+    extent: Extent,
+    progress: &mut dyn FnMut(&str, usize),
+) -> Result<Fetched, LiveError> {
     // Blocking a runtime's own thread would panic inside tokio.
     if tokio::runtime::Handle::try_current().is_ok() {
         return Err(LiveError::Runtime("called from inside an async runtime".to_owned()));
@@ -197,16 +219,21 @@ pub fn fetch(cluster: &ClusterRef, progress: &mut dyn FnMut(&str, usize)) -> Res
     let fetched = runtime.block_on(async {
         let (name, config) = find_config(cluster).await?;
         let server = Server::new(&name, config)?;
-        fetch_all(&server, progress).await
+        fetch_all(&server, extent, progress).await
     });
     // A name lookup or a credential plugin may still run: the result does not wait for it.
     runtime.shutdown_background();
     fetched
 }
 
-async fn fetch_all(server: &Server, progress: &mut dyn FnMut(&str, usize)) -> Result<Fetched, LiveError> {
+async fn fetch_all(
+    server: &Server,
+    extent: Extent,
+    progress: &mut dyn FnMut(&str, usize),
+) -> Result<Fetched, LiveError> {
     let mut fetched = Fetched::default();
-    for (group, version, plural, lost) in BUILT_IN {
+    let access: &[_] = if extent == Extent::WithAccess { &ACCESS } else { &[] };
+    for (group, version, plural, lost) in BUILT_IN.iter().chain(access).copied() {
         let resource = Resource {
             group: (*group).to_owned(),
             version: version.to_owned(),

@@ -6,12 +6,13 @@ pub(crate) mod progress;
 pub mod snapshot;
 
 use crate::args::{ClusterArgs, InputArgs};
-use live::ClusterRef;
+use live::{ClusterRef, Extent};
 use netsim_shared::cluster::ClusterIndex;
 use netsim_shared::compile::{Compiled, Modes};
 use netsim_shared::diagnostic::Diagnostic;
-use netsim_shared::ingest::{Ingested, ingest};
+use netsim_shared::ingest::{Ingested, Keep, ingest_keeping};
 use netsim_shared::net::read_cidr;
+use netsim_shared::object::Object;
 use progress::Progress;
 
 /// A cluster that was read.
@@ -38,13 +39,30 @@ impl LoadError {
 /// When anything could not be read: nothing is skipped in silence (H3).
 pub fn load(args: &InputArgs, warn: &mut dyn FnMut(&Diagnostic)) -> Result<Loaded, LoadError> {
     let modes = modes(args)?;
-    let mut progress = Progress::new();
-    let ingested = read(args, &mut progress, warn)?;
+    let ingested = read(args, Depth::Connectivity, warn)?;
     if ingested.has_errors() {
         return Err(LoadError(ingested.diagnostics));
     }
     ingested.diagnostics.iter().for_each(&mut *warn);
-    if ingested.objects.is_empty() {
+    compile(ingested, &modes)
+}
+
+/// How much is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// What decides connectivity, with places in policies.
+    Connectivity,
+    /// Besides, who may change it; with places in all objects of files.
+    Everything,
+}
+
+/// Indexes and compiles what was read.
+///
+/// # Errors
+/// When none of it decides connectivity.
+pub fn compile(ingested: Ingested, modes: &Modes) -> Result<Loaded, LoadError> {
+    let decides = |object: &Object| !matches!(object, Object::Role(_) | Object::RoleBinding(_));
+    if !ingested.objects.iter().any(decides) {
         let ignored: Vec<String> = ingested.ignored.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         let found = if ignored.is_empty() { "nothing at all".to_owned() } else { ignored.join(", ") };
         let error = Diagnostic::error("the input holds no object that decides connectivity");
@@ -52,25 +70,36 @@ pub fn load(args: &InputArgs, warn: &mut dyn FnMut(&Diagnostic)) -> Result<Loade
             "found: {found}; pods, workloads, namespaces, services and NetworkPolicies are looked at"
         ))));
     }
+    let mut progress = Progress::new();
     progress.say(|| format!("compiling {} objects", ingested.objects.len()));
     let index = ClusterIndex::new(ingested.objects);
-    let compiled = Compiled::new(&index, &modes);
+    let compiled = Compiled::new(&index, modes);
     Ok(Loaded { index, compiled })
 }
 
-fn read(args: &InputArgs, progress: &mut Progress, warn: &mut dyn FnMut(&Diagnostic)) -> Result<Ingested, LoadError> {
+/// Reads the input without judging it: what is wrong with manifests is among the diagnostics. What
+/// could not be read of a live cluster goes to `warn`.
+///
+/// # Errors
+/// When files or the cluster cannot be read at all.
+pub fn read(args: &InputArgs, depth: Depth, warn: &mut dyn FnMut(&Diagnostic)) -> Result<Ingested, LoadError> {
+    let (keep, extent) = match depth {
+        Depth::Connectivity => (Keep::Policies, Extent::Connectivity),
+        Depth::Everything => (Keep::Everything, Extent::WithAccess),
+    };
+    let progress = &mut Progress::new();
     let live = is_live(&args.cluster);
     if live && !args.files.is_empty() {
         let error = Diagnostic::error("files and a live cluster cannot be read together");
         return Err(LoadError::one(error.help("give either -f, or --context, --kubeconfig or --in-cluster")));
     }
     if !args.files.is_empty() {
-        return files::read(&args.files, &args.default_namespace, progress);
+        return files::read(&args.files, &args.default_namespace, keep, progress);
     }
     if !live && files::stdin_is_piped() {
-        return files::read(&["-".to_owned()], &args.default_namespace, progress);
+        return files::read(&["-".to_owned()], &args.default_namespace, keep, progress);
     }
-    let fetched = live::fetch(&cluster_ref(&args.cluster), &mut |what, count| {
+    let fetched = live::fetch(&cluster_ref(&args.cluster), extent, &mut |what, count| {
         progress.say(|| format!("reading {what}: {count}"));
     })
     .map_err(|error| {
@@ -85,7 +114,8 @@ fn read(args: &InputArgs, progress: &mut Progress, warn: &mut dyn FnMut(&Diagnos
     }
     let mut all = Ingested::default();
     for page in &fetched.pages {
-        all.extend(ingest(&page.source, &page.json, &args.default_namespace));
+        // Lines of an API server's answer tell nobody anything.
+        all.extend(ingest_keeping(&page.source, &page.json, &args.default_namespace, Keep::Policies));
     }
     Ok(all)
 }
@@ -99,7 +129,11 @@ pub fn cluster_ref(args: &ClusterArgs) -> ClusterRef {
     ClusterRef { context: args.context.clone(), kubeconfig: args.kubeconfig.clone(), in_cluster: args.in_cluster }
 }
 
-fn modes(args: &InputArgs) -> Result<Modes, LoadError> {
+/// The modes that options choose.
+///
+/// # Errors
+/// When a range of addresses cannot be read.
+pub fn modes(args: &InputArgs) -> Result<Modes, LoadError> {
     let mut pod_cidrs = Vec::new();
     for text in &args.pod_cidrs {
         let read =

@@ -134,6 +134,8 @@ impl Manifest {
             Object::Node(o) => o.name = name,
             Object::NetworkPolicy(o) => o.name = name,
             Object::Foreign(o) => o.name = name,
+            Object::Role(o) => o.name = name,
+            Object::RoleBinding(o) => o.name = name,
         }
         self
     }
@@ -313,7 +315,7 @@ fn service() -> impl Strategy<Value = Manifest> {
             name: "s".into(),
             kind: if own == "None" { ServiceKind::Headless } else { ServiceKind::ClusterIp },
             selector: None,
-            ports: vec![ServicePort { name: None, port, target, protocol: Protocol::Tcp }],
+            ports: vec![ServicePort { name: None, port, target, node_port: None, protocol: Protocol::Tcp }],
             cluster_addresses: if own == "None" { Vec::new() } else { vec![address(own)] },
             external_addresses: Vec::new(),
             keeps_source: false,
@@ -368,7 +370,13 @@ fn pod_spec() -> impl Strategy<Value = Written<PodSpec>> {
                 ports.extend(of_init.into_iter().filter(|_| stays).map(|p| p.means));
             }
             let labels = Labels::default();
-            let means = PodSpec { labels, ports, host_network: host == Some(true), node: node.map(Into::into) };
+            let means = PodSpec {
+                labels,
+                ports,
+                host_network: host == Some(true),
+                node: node.map(Into::into),
+                ..PodSpec::default()
+            };
             Written { text: text.into(), means }
         },
     )

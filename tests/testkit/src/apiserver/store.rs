@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub type Key = (String, String);
 
 /// The kinds every API server serves, objects or not: group, version, plural, kind, namespaced.
-const BUILT_IN: [(&str, &str, &str, &str, bool); 15] = [
+const BUILT_IN: [(&str, &str, &str, &str, bool); 19] = [
     ("", "v1", "namespaces", "Namespace", false),
     ("", "v1", "nodes", "Node", false),
     ("", "v1", "pods", "Pod", true),
@@ -26,6 +26,10 @@ const BUILT_IN: [(&str, &str, &str, &str, bool); 15] = [
     ("batch", "v1", "jobs", "Job", true),
     ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true),
     ("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", true),
+    ("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", false),
+    ("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", false),
+    ("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding", true),
+    ("rbac.authorization.k8s.io", "v1", "roles", "Role", true),
 ];
 
 /// One kind and its objects.
