@@ -8,6 +8,7 @@
 pub mod args;
 mod commands;
 mod exit;
+pub mod lint;
 pub mod load;
 mod report;
 
@@ -32,6 +33,8 @@ pub fn run() -> ExitCode {
         Command::CanReach(args) => commands::can_reach::run(&args),
         Command::List(args) => commands::list::run(&args),
         Command::Matrix(args) => commands::matrix::run(&args),
+        Command::Lint(args) => commands::lint::run(&args),
+        Command::ExplainRule(args) => commands::explain_rule::run(&args),
         Command::Snapshot(args) => commands::snapshot::run(&args),
         Command::Completions { shell } => commands::completions::run(shell, command()),
     };

@@ -134,6 +134,15 @@ impl<'a> Node<'a> {
         self.entry(key).map(|(_, value)| value)
     }
 
+    /// A part, if it is there.
+    pub fn at(&self, path: &[Step]) -> Option<&Node<'a>> {
+        path.iter().try_fold(self, |here, step| match (step, &here.value) {
+            (Step::Key(key), _) => here.get(key),
+            (Step::Index(index), Value::List(items)) => items.get(*index),
+            _ => None,
+        })
+    }
+
     /// A key's node and its value.
     fn entry(&self, key: &str) -> Option<&(Node<'a>, Node<'a>)> {
         match &self.value {

@@ -2,11 +2,13 @@
 
 mod can_reach;
 mod input;
+mod lint;
 mod list;
 mod snapshot;
 
 pub use can_reach::{AnswerFormat, CanReach, Expect};
 pub use input::{ClusterArgs, InputArgs};
+pub use lint::{ExplainRule, FailOn, FindingFormat, Lint};
 pub use list::{List, ListFilter, ListFormat, Matrix, MatrixFormat};
 pub use snapshot::Snapshot;
 
@@ -85,6 +87,25 @@ Examples:
   netsim matrix -f k8s/ --port 5432
   netsim matrix -f k8s/ -n shop -o md")]
     Matrix(Matrix),
+    /// Find what is probably not meant in policies, and ways around them
+    #[command(after_help = "\
+A finding is accepted where its object, or the namespace of that, has the annotation
+netsim.dev/allow with the rule's number or name. `netsim explain-rule` tells about the rules.
+
+Exit codes:
+  0  nothing found at or above --fail-on
+  1  something found
+  2  bad usage, or manifests that cannot be read: then only these are told
+
+Examples:
+  netsim lint -f k8s/
+  netsim lint -f k8s/ -o sarif --out netsim.sarif
+  netsim lint -f k8s/ --baseline .netsim-baseline.json --write-baseline
+  netsim lint --context prod -n shop --ignore NS011,NS024")]
+    Lint(Lint),
+    /// Print the page of a rule of lint, or list the rules
+    #[command(after_help = "Examples:\n  netsim explain-rule NS001\n  netsim explain-rule")]
+    ExplainRule(ExplainRule),
     /// Save what netsim needs of a live cluster in one file
     #[command(after_help = "\
 The file holds no Secrets, no environment variables and no commands of containers.

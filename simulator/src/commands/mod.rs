@@ -2,7 +2,9 @@
 
 pub mod can_reach;
 pub mod completions;
+pub mod explain_rule;
 pub mod filter;
+pub mod lint;
 pub mod list;
 pub mod matrix;
 pub mod snapshot;

@@ -4,11 +4,10 @@ use crate::Failure;
 use crate::args::Snapshot;
 use crate::exit::Exit;
 use crate::load::progress::Progress;
+use crate::load::snapshot::SnapshotCounts;
 use crate::load::{LoadError, cluster_ref, live, snapshot};
-use crate::report::diagnostics;
+use crate::report::{diagnostics, output};
 use netsim_shared::diagnostic::Diagnostic;
-use std::io::Write;
-use std::path::Path;
 
 /// Fetches the cluster and writes it; says on standard error what was saved.
 pub fn run(args: &Snapshot) -> Result<Exit, Failure> {
@@ -22,20 +21,11 @@ pub fn run(args: &Snapshot) -> Result<Exit, Failure> {
     for warning in &fetched.warnings {
         diagnostics::print(&Diagnostic::warning(warning.clone()));
     }
-    let counts = if args.out == Path::new("-") {
-        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-        let counts = snapshot::write_snapshot(&fetched.pages, &mut out)?;
-        out.flush()?;
-        counts
-    } else {
-        // Written beside and moved: a snapshot is there whole or not at all.
-        let partial = args.out.with_extension("partial");
-        let mut out = std::io::BufWriter::new(std::fs::File::create(&partial)?);
-        let counts = snapshot::write_snapshot(&fetched.pages, &mut out)?;
-        out.flush()?;
-        std::fs::rename(&partial, &args.out)?;
-        counts
-    };
+    let mut counts = SnapshotCounts::default();
+    output::to(&args.out, |out| {
+        counts = snapshot::write_snapshot(&fetched.pages, out)?;
+        Ok(())
+    })?;
     let kinds: Vec<String> = counts.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     diagnostics::say(&format!("saved {} objects: {}", counts.items, kinds.join(", ")));
     Ok(Exit::Ok)

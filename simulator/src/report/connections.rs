@@ -1,13 +1,13 @@
 //! Lists of connections: text for people, and the forms that other programs read.
 
 use super::answer_json::{ForeignJson, SCHEMA_VERSION};
-use super::{diagnostics, style};
+use super::diagnostics::{self, shortened};
+use super::style;
 use crate::commands::filter::Filter;
 use crate::exit::Exit;
 use netsim_shared::cluster::ClusterIndex;
 use netsim_shared::list::{Entity, Listing, Pair, Reach};
 use netsim_shared::net::Family;
-use netsim_shared::object::ForeignPolicy;
 use netsim_shared::ports::PortRange;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
@@ -86,29 +86,9 @@ impl<'c> Connections<'c> {
                 diagnostics::say(&format!("  {} → {}", pair.source, pair.destination));
             }
         }
-        let foreign: Vec<String> = self.index.foreign_policies().map(|p| foreign_name(p)).collect();
-        if !foreign.is_empty() {
-            let policies = if foreign.len() == 1 { "policy was" } else { "policies were" };
-            diagnostics::say(&format!(
-                "incomplete: {} {policies} not understood and could change this: {}",
-                foreign.len(),
-                shortened(&foreign, 5)
-            ));
-        }
-        if unknown.is_empty() && foreign.is_empty() { Exit::Ok } else { Exit::Unknown }
+        let incomplete = diagnostics::incomplete(self.index);
+        if unknown.is_empty() && !incomplete { Exit::Ok } else { Exit::Unknown }
     }
-}
-
-fn foreign_name(policy: &ForeignPolicy) -> String {
-    let namespace = policy.namespace.as_ref().map_or(String::new(), |n| format!("{n}/"));
-    format!("{} {namespace}{}", policy.kind, policy.name)
-}
-
-/// The first names of a list, and how many there are more.
-fn shortened<S: AsRef<str>>(names: &[S], most: usize) -> String {
-    let shown: Vec<&str> = names.iter().take(most).map(AsRef::as_ref).collect();
-    let shown = shown.join(", ");
-    if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }
 }
 
 /// For people: each destination with its open ports and who has them open. Sources that make up a

@@ -1,7 +1,9 @@
 //! Messages about the input, on standard error.
 
 use super::style;
+use netsim_shared::cluster::ClusterIndex;
 use netsim_shared::diagnostic::{Diagnostic, Severity};
+use netsim_shared::object::ForeignPolicy;
 use netsim_shared::query::QueryError;
 
 /// Prints one.
@@ -41,4 +43,30 @@ pub fn print_output(error: &std::io::Error) {
 /// Says something that is neither error nor warning.
 pub fn say(text: &str) {
     anstream::eprintln!("{text}");
+}
+
+/// Names the policies that were not understood (H2), and says whether there are any.
+pub fn incomplete(index: &ClusterIndex) -> bool {
+    let foreign: Vec<String> = index.foreign_policies().map(|p| foreign_name(p)).collect();
+    if !foreign.is_empty() {
+        let policies = if foreign.len() == 1 { "policy was" } else { "policies were" };
+        say(&format!(
+            "incomplete: {} {policies} not understood and could change this: {}",
+            foreign.len(),
+            shortened(&foreign, 5)
+        ));
+    }
+    !foreign.is_empty()
+}
+
+fn foreign_name(policy: &ForeignPolicy) -> String {
+    let namespace = policy.namespace.as_ref().map_or(String::new(), |n| format!("{n}/"));
+    format!("{} {namespace}{}", policy.kind, policy.name)
+}
+
+/// The first names of a list, and how many there are more.
+pub fn shortened<S: AsRef<str>>(names: &[S], most: usize) -> String {
+    let shown: Vec<&str> = names.iter().take(most).map(AsRef::as_ref).collect();
+    let shown = shown.join(", ");
+    if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }
 }

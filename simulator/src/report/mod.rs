@@ -4,6 +4,8 @@ pub mod answer_json;
 pub mod answer_text;
 pub mod connections;
 pub mod diagnostics;
+pub mod findings;
+pub mod output;
 pub mod style;
 pub mod table;
 pub mod yaml;

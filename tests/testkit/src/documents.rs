@@ -66,6 +66,38 @@ pub fn blocks(document: &str, text: &str) -> Vec<Block> {
     found
 }
 
+/// An example in a document: a fenced block behind a comment that says what it is an example of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    /// Document and line.
+    pub place: String,
+    /// What the comment says.
+    pub says: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// The blocks of a language that stand right behind a comment `<!-- KEY: WORDS -->`.
+pub fn examples(document: &str, text: &str, language: &str, key: &str) -> Vec<Example> {
+    let (mut found, mut says, mut lines) = (Vec::new(), None, text.lines().enumerate());
+    let (fence, comment) = (format!("```{language}"), format!("<!-- {key}:"));
+    while let Some((number, line)) = lines.next() {
+        let trimmed = line.trim();
+        if let Some(rest) = trimmed.strip_prefix(&comment) {
+            says = Some(rest.trim_end_matches("-->").trim().to_owned());
+        } else if trimmed.starts_with("```") {
+            let body = lines.by_ref().map(|(_, l)| l).take_while(|l| l.trim() != "```");
+            let text: String = body.map(|l| format!("{l}\n")).collect();
+            if let (true, Some(says)) = (trimmed == fence, says.take()) {
+                found.push(Example { place: format!("{document}:{}", number + 1), says, text });
+            }
+        } else if !trimmed.is_empty() {
+            says = None;
+        }
+    }
+    found
+}
+
 fn joined(lines: &[&str]) -> Vec<String> {
     let text = lines.join("\n").replace("\\\n", "");
     text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).map(str::to_owned).collect()

@@ -1,0 +1,112 @@
+//! `netsim lint`
+
+use crate::Failure;
+use crate::args::{FailOn, Lint};
+use crate::exit::Exit;
+use crate::lint::baseline::Baseline;
+use crate::lint::{self, Context, Report, Settings, Severity, twins};
+use crate::load::{self, Depth, LoadError};
+use crate::report::{diagnostics, findings, output};
+use netsim_shared::diagnostic::{Diagnostic, nearest};
+use netsim_shared::ingest::Ingested;
+use std::path::Path;
+
+/// Finds, and tells what was found.
+pub fn run(args: &Lint) -> Result<Exit, Failure> {
+    let mut settings = settings(args).map_err(LoadError)?;
+    let modes = load::modes(&args.input)?;
+    let mut ingested = load::read(&args.input, Depth::Everything, &mut diagnostics::print)?;
+    if ingested.has_errors() {
+        return unreadable(args, &ingested);
+    }
+    let read = std::mem::take(&mut ingested.diagnostics);
+    let twins = twins(&ingested.objects);
+    let loaded = load::compile(ingested, &modes)?;
+    let known = loaded.index.namespace_names();
+    for name in &args.namespaces {
+        if !known.contains(name.as_str()) {
+            let error = Diagnostic::error(format!("no namespace `{name}` in the input"));
+            let meant = nearest(name, known.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
+            return Err(LoadError(vec![Diagnostic { help: meant, ..error }]).into());
+        }
+    }
+    settings.namespaces.clone_from(&args.namespaces);
+    let context = Context::new(&loaded.index, &loaded.compiled, twins, &read);
+    let baseline = match &args.baseline {
+        Some(path) if !args.write_baseline => Some(read_baseline(path)?),
+        _ => None,
+    };
+    let report = lint::lint(&context, &settings, baseline.as_ref());
+    report.remarks.iter().for_each(diagnostics::print);
+    if let (Some(path), true) = (&args.baseline, args.write_baseline) {
+        return write_baseline(path, &report);
+    }
+    tell(args, &report)?;
+    diagnostics::incomplete(&loaded.index);
+    Ok(exit(args.fail_on, &report))
+}
+
+/// Whether what was found makes the command fail.
+fn exit(fail_on: FailOn, report: &Report) -> Exit {
+    let least = match fail_on {
+        FailOn::Error => Severity::Error,
+        FailOn::Warning => Severity::Warning,
+        FailOn::Info => Severity::Info,
+        FailOn::Never => return Exit::Ok,
+    };
+    let fails = report.findings.iter().any(|finding| finding.severity >= least);
+    if fails { Exit::NotAllowed } else { Exit::Ok }
+}
+
+/// Manifests that cannot be read are findings too, so that they are told where findings are looked
+/// for; what the others mean together is not judged then.
+fn unreadable(args: &Lint, ingested: &Ingested) -> Result<Exit, Failure> {
+    let report = Report { findings: lint::of_diagnostics(&ingested.diagnostics), ..Report::default() };
+    tell(args, &report)?;
+    diagnostics::say("the manifests cannot all be read: nothing else was judged");
+    Ok(Exit::Bad)
+}
+
+fn tell(args: &Lint, report: &Report) -> Result<(), Failure> {
+    Ok(output::to(&args.out, |out| findings::write(out, report, args.output))?)
+}
+
+/// The settings that options choose; all that is wrong with them is told together.
+fn settings(args: &Lint) -> Result<Settings, Vec<Diagnostic>> {
+    let mut wrong = Vec::new();
+    let mut number =
+        |word: &String| lint::rule(word.trim()).map(|rule| rule.id).map_err(|error| wrong.push(error)).ok();
+    let select = args.select.iter().filter_map(&mut number).collect();
+    let ignore = args.ignore.iter().filter_map(&mut number).collect();
+    let mut severity = std::collections::BTreeMap::new();
+    for word in &args.severity {
+        let (rule, level) = word.split_once('=').unwrap_or((word, ""));
+        let known = Severity::parse(level.trim()).ok_or_else(|| {
+            let error = Diagnostic::error(format!("`{word}` sets no severity"));
+            error.help("write RULE=error, RULE=warning or RULE=info; --ignore switches a rule off")
+        });
+        match (lint::rule(rule.trim()), known) {
+            (Ok(rule), Ok(level)) => _ = severity.insert(rule.id, level),
+            (rule, level) => wrong.extend([rule.err(), level.err()].into_iter().flatten()),
+        }
+    }
+    if wrong.is_empty() { Ok(Settings { select, ignore, severity, namespaces: Vec::new() }) } else { Err(wrong) }
+}
+
+fn read_baseline(path: &Path) -> Result<Baseline, Failure> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let diagnostic = Diagnostic::error(format!("the baseline `{name}` cannot be read: {error}"));
+        LoadError(vec![diagnostic.help("--write-baseline makes it")])
+    })?;
+    Ok(Baseline::read(&name, &text).map_err(|error| LoadError(vec![error]))?)
+}
+
+fn write_baseline(path: &Path, report: &Report) -> Result<Exit, Failure> {
+    let text = Baseline::of(&report.findings).text().map_err(std::io::Error::from)?;
+    output::to(path, |out| out.write_all(text.as_bytes()))?;
+    let count = report.findings.len();
+    let findings = if count == 1 { "finding" } else { "findings" };
+    diagnostics::say(&format!("wrote {count} {findings} to {}", path.display()));
+    Ok(Exit::Ok)
+}

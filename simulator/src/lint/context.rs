@@ -1,0 +1,185 @@
+//! What rules look at: the cluster, and what several of them derive from it.
+
+use super::finding::{Found, Named};
+use netsim_shared::cluster::{ClusterIndex, Key};
+use netsim_shared::compile::{Compiled, Endpoint, EndpointId};
+use netsim_shared::diagnostic::Diagnostic;
+use netsim_shared::ingest::yaml::Node;
+use netsim_shared::object::{NAMESPACE_NAME_LABEL, Object, Origin, Path, WorkloadKind};
+use netsim_shared::policy::{Direction, NetworkPolicy};
+use netsim_shared::selector::Labels;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::OnceLock;
+
+/// What is judged.
+pub struct Context<'c> {
+    /// The objects.
+    pub index: &'c ClusterIndex,
+    /// What was compiled from them.
+    pub compiled: &'c Compiled,
+    /// Objects that the input holds more than once.
+    pub twins: Vec<Twin>,
+    /// What reading the input had to say, of rules that read manifests as they are written.
+    pub diagnostics: &'c [Diagnostic],
+    selected: OnceLock<HashMap<Key, Vec<EndpointId>>>,
+}
+
+/// An object of the input whose kind, namespace and name another one before it has too.
+#[derive(Debug, Clone)]
+pub struct Twin {
+    /// Which.
+    pub object: Named,
+    /// Where it stands first.
+    pub first: Origin,
+    /// Where it stands again: the last one counts.
+    pub again: Origin,
+    /// Whether the two say the same.
+    pub alike: bool,
+}
+
+/// The objects that are there more than once.
+pub fn twins(objects: &[Object]) -> Vec<Twin> {
+    let mut seen: HashMap<_, &Object> = HashMap::new();
+    let twin = |object| {
+        let before: &Object = seen.insert(Object::identity(object), object)?;
+        Some(Twin {
+            object: object.identity().into(),
+            first: before.origin().clone(),
+            again: object.origin().clone(),
+            alike: before == object,
+        })
+    };
+    objects.iter().filter_map(twin).collect()
+}
+
+/// The object that stands for pods where something is told about them: their workload, if the input
+/// has it, else the pod.
+#[derive(Debug, Clone)]
+pub struct Carrier {
+    /// What it is.
+    pub object: Named,
+    /// Where it stands.
+    pub origin: Origin,
+    /// Where its pod spec is: `spec`, or `spec.template.spec`.
+    pub pod_spec: Path,
+}
+
+impl<'c> Context<'c> {
+    /// What is judged, and what is known of the input besides.
+    pub fn new(
+        index: &'c ClusterIndex,
+        compiled: &'c Compiled,
+        twins: Vec<Twin>,
+        diagnostics: &'c [Diagnostic],
+    ) -> Self {
+        Context { index, compiled, twins, diagnostics, selected: OnceLock::new() }
+    }
+
+    /// The pods (and workloads that stand for theirs) that a policy selects and can bind (D1).
+    pub fn selected(&self, policy: &NetworkPolicy) -> &[EndpointId] {
+        let all = self.selected.get_or_init(|| {
+            let mut all: HashMap<Key, Vec<EndpointId>> = HashMap::new();
+            for (id, entry) in self.compiled.entries() {
+                for (direction, group) in [(Direction::Ingress, entry.ingress), (Direction::Egress, entry.egress)] {
+                    for slot in self.compiled.side(direction).policies_of(group) {
+                        let ids = all.entry((slot.policy.namespace.clone(), slot.policy.name.clone())).or_default();
+                        if ids.last() != Some(&id) {
+                            ids.push(id);
+                        }
+                    }
+                }
+            }
+            all
+        });
+        all.get(&(policy.namespace.clone(), policy.name.clone())).map_or(&[], Vec::as_slice)
+    }
+
+    /// An endpoint.
+    pub fn endpoint(&self, id: EndpointId) -> Option<&'c Endpoint> {
+        self.compiled.entry(id).map(|entry| entry.endpoint.as_ref())
+    }
+
+    /// The endpoints of a namespace.
+    pub fn in_namespace<'s>(&'s self, namespace: &'s str) -> impl Iterator<Item = (EndpointId, &'c Endpoint)> + 's {
+        self.compiled.in_namespace(namespace).filter_map(|id| Some((id, self.endpoint(id)?)))
+    }
+
+    /// Whether any policy isolates an endpoint for a direction (A1).
+    pub fn is_isolated(&self, id: EndpointId, direction: Direction) -> bool {
+        let group = self.compiled.entry(id).map(|entry| match direction {
+            Direction::Ingress => entry.ingress,
+            Direction::Egress => entry.egress,
+        });
+        group.is_some_and(|group| self.compiled.side(direction).policies_of(group).next().is_some())
+    }
+
+    /// The labels of a namespace; of one that is not defined only its name is known (B4).
+    pub fn namespace_labels(&self, name: &str) -> Labels {
+        self.index
+            .namespace(name)
+            .map_or_else(|| Labels::default().with(NAMESPACE_NAME_LABEL, name), |defined| defined.labels.clone())
+    }
+
+    /// The policies of a namespace, by name.
+    pub fn policies_of<'s>(&'s self, namespace: &'s str) -> impl Iterator<Item = &'c NetworkPolicy> + 's {
+        self.index.policies().map(AsRef::as_ref).filter(move |policy| policy.namespace.as_ref() == namespace)
+    }
+
+    /// A policy as it is written, for what the typed form does not keep: defaults that were filled in,
+    /// and the author's own spelling. `None` where the text is not there.
+    pub fn written<'p>(&self, policy: &'p NetworkPolicy) -> Option<Node<'p>> {
+        let document = Node::parse_one(policy.origin.text.as_deref()?).ok()?;
+        document.at(&policy.origin.within.0).cloned()
+    }
+
+    /// Where a namespace stands: its own object, else the first thing in it.
+    pub fn origin_of_namespace(&self, name: &str) -> Origin {
+        let first = || {
+            self.in_namespace(name)
+                .map(|(_, endpoint)| endpoint.origin.clone())
+                .min_by_key(|o| (o.source.clone(), o.line))
+        };
+        let defined = self.index.namespace(name).map(|namespace| namespace.origin.clone());
+        defined.or_else(first).unwrap_or_default()
+    }
+
+    /// What to name where something is told about an endpoint.
+    pub fn carrier(&self, endpoint: &Endpoint) -> Carrier {
+        let namespace = &endpoint.key.namespace;
+        let workload = endpoint.workload.as_ref().and_then(|(kind, name)| self.index.workload(*kind, namespace, name));
+        match workload {
+            Some(workload) => {
+                let spec = Path::spec();
+                let spec =
+                    if workload.kind == WorkloadKind::CronJob { spec.key("jobTemplate").key("spec") } else { spec };
+                Carrier {
+                    object: Named::new(workload.kind.kind(), namespace, &workload.name),
+                    origin: workload.origin.clone(),
+                    pod_spec: spec.key("template").key("spec"),
+                }
+            }
+            None => Carrier {
+                object: Named::new("Pod", namespace, &endpoint.key.name),
+                origin: endpoint.origin.clone(),
+                pod_spec: Path::spec(),
+            },
+        }
+    }
+
+    /// The carriers of endpoints, each once, with how many of the endpoints it carries.
+    pub fn carriers(&self, ids: impl IntoIterator<Item = EndpointId>) -> Vec<(Carrier, usize)> {
+        let mut found: BTreeMap<Named, (Carrier, usize)> = BTreeMap::new();
+        for endpoint in ids.into_iter().filter_map(|id| self.endpoint(id)) {
+            let carrier = self.carrier(endpoint);
+            found.entry(carrier.object.clone()).or_insert((carrier, 0)).1 += 1;
+        }
+        found.into_values().collect()
+    }
+}
+
+impl Carrier {
+    /// Something about a part of its pods' spec; an empty path is about all of it.
+    pub fn found(&self, path: Path, message: impl Into<String>) -> Found {
+        Found::new(self.object.clone(), &self.origin, path, message)
+    }
+}
