@@ -163,6 +163,12 @@ impl ClusterIndex {
         self.policies.values()
     }
 
+    /// The policies of a namespace, by name.
+    pub fn policies_of(&self, namespace: &str) -> impl Iterator<Item = &Arc<NetworkPolicy>> {
+        let from: Key = (namespace.into(), Box::default());
+        self.policies.range(from..).take_while(move |((of, _), _)| of.as_ref() == namespace).map(|(_, policy)| policy)
+    }
+
     /// A workload.
     pub fn workload(&self, kind: WorkloadKind, namespace: &str, name: &str) -> Option<&Arc<Workload>> {
         self.workloads.get(&(kind, (namespace.into(), name.into())))

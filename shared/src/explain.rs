@@ -3,13 +3,13 @@
 use crate::cluster::ClusterIndex;
 use crate::compile::{Address, Compiled};
 use crate::evaluate::{Decision, Exemption, Judgement, Party, RuleRef};
+use crate::manifest::rule_yaml;
 use crate::net::Family;
 use crate::object::{NAMESPACE_NAME_LABEL, Path};
 use crate::policy::{Direction, IpBlock, NetworkPolicy, Peer, PortMatch, Rule};
 use crate::ports::{PortRange, Protocol};
-use crate::selector::{Condition, Labels, Requirement, Selector};
+use crate::selector::{Labels, Requirement, Selector};
 use ipnet::IpNet;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// The connection that is explained.
@@ -247,7 +247,7 @@ fn label_misses(selector: &Selector, labels: &Labels, who: &str) -> Vec<String> 
 }
 
 /// Labels that controllers put on single pods or generations: a rule must not name them.
-const GENERATED_LABELS: &[&str] = &[
+pub const GENERATED_LABELS: &[&str] = &[
     "pod-template-hash",
     "controller-revision-hash",
     "pod-template-generation",
@@ -294,74 +294,6 @@ impl Change {
 
     /// The rule as YAML, an item of that list, without indentation before it.
     pub fn to_yaml(&self) -> String {
-        let mut out = String::new();
-        let mut first = "- ";
-        if let Some(peers) = &self.rule.peers {
-            line(&mut out, first, &format!("{}:", self.direction.peer_field()));
-            first = "  ";
-            for peer in peers {
-                write_peer(&mut out, peer);
-            }
-        }
-        if let Some(ports) = &self.rule.ports {
-            line(&mut out, first, "ports:");
-            for port in ports {
-                line(&mut out, "    - ", &format!("protocol: {}", port.protocol()));
-                match port {
-                    PortMatch::Named(named) => line(&mut out, "      ", &format!("port: {}", named.name)),
-                    PortMatch::Range(range) => {
-                        line(&mut out, "      ", &format!("port: {}", range.from));
-                        if range.to != range.from {
-                            line(&mut out, "      ", &format!("endPort: {}", range.to));
-                        }
-                    }
-                }
-            }
-        }
-        out
+        rule_yaml(self.direction, &self.rule)
     }
-}
-
-fn line(out: &mut String, indent: &str, text: &str) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(out, "{indent}{text}");
-}
-
-fn write_peer(out: &mut String, peer: &Peer) {
-    match peer {
-        Peer::Block(block) => {
-            line(out, "    - ", "ipBlock:");
-            line(out, "        ", &format!("cidr: {}", quoted(&block.cidr.to_string())));
-        }
-        Peer::Pods { namespaces, pods } => {
-            let mut indent = "    - ";
-            for (field, selector) in [("namespaceSelector", namespaces.as_ref()), ("podSelector", Some(pods))] {
-                let Some(selector) = selector else { continue };
-                if selector.is_everything() {
-                    line(out, indent, &format!("{field}: {{}}"));
-                } else {
-                    line(out, indent, &format!("{field}:"));
-                    line(out, "        ", "matchLabels:");
-                    for requirement in selector.requirements() {
-                        if let Condition::In(values) = &requirement.condition {
-                            let value = values.first().map(AsRef::as_ref).unwrap_or_default();
-                            line(out, "          ", &format!("{}: {}", requirement.key, quoted(value)));
-                        }
-                    }
-                }
-                indent = "      ";
-            }
-        }
-    }
-}
-
-/// A scalar that stays text when it is read again.
-fn quoted(text: &str) -> String {
-    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'))
-        && !matches!(
-            text.to_ascii_lowercase().as_str(),
-            "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null"
-        );
-    if plain { text.to_owned() } else { format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")) }
 }

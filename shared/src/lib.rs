@@ -13,11 +13,13 @@
 
 pub mod cluster;
 pub mod compile;
+pub mod default_deny;
 pub mod diagnostic;
 pub mod evaluate;
 pub mod explain;
 pub mod ingest;
 pub mod list;
+pub mod manifest;
 pub mod net;
 pub mod object;
 pub mod policy;
@@ -26,3 +28,4 @@ pub mod query;
 pub mod reference;
 pub mod relation;
 pub mod selector;
+pub mod suggest;

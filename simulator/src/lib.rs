@@ -35,6 +35,7 @@ pub fn run() -> ExitCode {
         Command::Matrix(args) => commands::matrix::run(&args),
         Command::Lint(args) => commands::lint::run(&args),
         Command::ExplainRule(args) => commands::explain_rule::run(&args),
+        Command::Suggest(args) => commands::suggest::run(&args),
         Command::Snapshot(args) => commands::snapshot::run(&args),
         Command::Completions { shell } => commands::completions::run(shell, command()),
     };

@@ -5,12 +5,14 @@ mod input;
 mod lint;
 mod list;
 mod snapshot;
+mod suggest;
 
 pub use can_reach::{AnswerFormat, CanReach, Expect};
 pub use input::{ClusterArgs, InputArgs};
 pub use lint::{ExplainRule, FailOn, FindingFormat, Lint};
 pub use list::{List, ListFilter, ListFormat, Matrix, MatrixFormat};
 pub use snapshot::Snapshot;
+pub use suggest::Suggest;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -106,6 +108,24 @@ Examples:
     /// Print the page of a rule of lint, or list the rules
     #[command(after_help = "Examples:\n  netsim explain-rule NS001\n  netsim explain-rule")]
     ExplainRule(ExplainRule),
+    /// Write the policies that deny by default and allow what is named
+    #[command(after_help = "\
+Every namespace with pods gets a default-deny where it has none, and the rules that the named
+connections need, so that nothing that was named breaks when the policies are applied: netsim asks
+every one of them again before it is done.
+
+A flow is a line: {\"source\": \"shop/deploy/web\", \"destination\": \"shop/svc/api:8080\"}, a row of CSV with
+the columns source, destination, port and protocol, or a line of `hubble observe -o json`.
+
+Exit codes:
+  0  every named connection is allowed with the policies
+  1  some are not; they are told
+  2  bad usage or bad input
+
+Examples:
+  netsim suggest -f k8s/ --flows flows.json > policies.yaml
+  netsim suggest --context prod -n shop --flows flows.csv --out shop.yaml")]
+    Suggest(Suggest),
     /// Save what netsim needs of a live cluster in one file
     #[command(after_help = "\
 The file holds no Secrets, no environment variables and no commands of containers.

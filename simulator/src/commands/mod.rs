@@ -8,3 +8,4 @@ pub mod lint;
 pub mod list;
 pub mod matrix;
 pub mod snapshot;
+pub mod suggest;

@@ -14,6 +14,7 @@ use netsim_shared::ingest::{Ingested, Keep, ingest_keeping};
 use netsim_shared::net::read_cidr;
 use netsim_shared::object::Object;
 use progress::Progress;
+use std::path::Path;
 
 /// A cluster that was read.
 pub struct Loaded {
@@ -118,6 +119,20 @@ pub fn read(args: &InputArgs, depth: Depth, warn: &mut dyn FnMut(&Diagnostic)) -
         all.extend(ingest_keeping(&page.source, &page.json, &args.default_namespace, Keep::Policies));
     }
     Ok(all)
+}
+
+/// A file's text, or that of standard input where the path is `-`; and what messages call it.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn text_of(path: &Path) -> Result<(String, String), LoadError> {
+    let stdin = path == Path::new("-");
+    let name = if stdin { "<stdin>".to_owned() } else { path.display().to_string() };
+    let text = if stdin { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
+    match text {
+        Ok(text) => Ok((name, text)),
+        Err(error) => Err(LoadError::one(Diagnostic::error(format!("`{name}` cannot be read: {error}")))),
+    }
 }
 
 fn is_live(args: &ClusterArgs) -> bool {

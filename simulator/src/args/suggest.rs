@@ -1,0 +1,31 @@
+//! `netsim suggest`
+
+use super::InputArgs;
+use clap::Args;
+use std::path::PathBuf;
+
+/// `suggest`
+#[derive(Debug, Args)]
+pub struct Suggest {
+    /// A list of flows that have to work: JSON lines or CSV, - for standard input; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub flows: Vec<PathBuf>,
+    /// Deny by default and allow nothing: no connection is named
+    #[arg(long, conflicts_with = "flows")]
+    pub deny_only: bool,
+    /// The namespaces that may get policies; repeatable [default: all with pods but kube-system]
+    #[arg(short, long = "namespace", value_name = "NS")]
+    pub namespaces: Vec<String>,
+    /// Do not let pods ask the cluster's DNS
+    #[arg(long)]
+    pub no_dns: bool,
+    /// Leave out flows whose ends are not in the input, instead of failing
+    #[arg(long)]
+    pub skip_unknown: bool,
+    /// Where to write the policies
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub out: PathBuf,
+    /// The input.
+    #[command(flatten)]
+    pub input: InputArgs,
+}

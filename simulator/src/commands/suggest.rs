@@ -1,0 +1,115 @@
+//! `netsim suggest`
+
+use crate::Failure;
+use crate::args::Suggest;
+use crate::exit::Exit;
+use crate::load::{LoadError, Loaded, load, text_of};
+use crate::report::{diagnostics, output};
+use netsim_shared::diagnostic::{Diagnostic, Place};
+use netsim_shared::manifest::policy_yaml;
+use netsim_shared::query::Resolver;
+use netsim_shared::suggest::{Need, Suggestion, Wish, flows, needs_of, suggest};
+use std::path::Path;
+
+/// How many wrong lines of a list are told one by one.
+const MAX_TOLD: usize = 20;
+
+/// Writes the policies, and says what they do not make possible.
+pub fn run(args: &Suggest) -> Result<Exit, Failure> {
+    if args.flows.is_empty() && !args.deny_only {
+        let error = Diagnostic::error("no connection is named: a default-deny alone would cut them all");
+        let help = "give --flows with what has to work, or --deny-only if nothing has to";
+        return Err(LoadError(vec![error.help(help)]).into());
+    }
+    let loaded = load(&args.input, &mut diagnostics::print)?;
+    let mut wrong = Vec::new();
+    let mut needs = Vec::new();
+    for namespace in &args.namespaces {
+        if !loaded.index.namespace_names().contains(namespace.as_str()) {
+            wrong.push(Diagnostic::error(format!("no namespace `{namespace}` in the input")));
+        }
+    }
+    for file in &args.flows {
+        needs.extend(of_flows(file, args, &loaded, &mut wrong)?);
+    }
+    if !wrong.is_empty() {
+        let more = wrong.len().saturating_sub(MAX_TOLD);
+        wrong.truncate(MAX_TOLD);
+        if more > 0 {
+            wrong.push(Diagnostic::error(format!("{more} more lines of flows cannot be used")));
+        }
+        return Err(LoadError(wrong).into());
+    }
+    let wish = Wish { namespaces: &args.namespaces, dns: !args.no_dns, needs: &needs };
+    let suggestion = suggest(&loaded.index, loaded.compiled.modes(), &wish);
+    output::to(&args.out, |out| write(out, &suggestion))?;
+    Ok(tell(&loaded, &needs, &suggestion))
+}
+
+/// The needs of a list of flows.
+fn of_flows(file: &Path, args: &Suggest, loaded: &Loaded, wrong: &mut Vec<Diagnostic>) -> Result<Vec<Need>, LoadError> {
+    let (name, text) = text_of(file)?;
+    let read = flows::read(&text);
+    let place = |line: u32| Place { source: name.as_str().into(), line, column: 1, text: None, width: 1 };
+    wrong.extend(read.bad.iter().map(|bad| Diagnostic::error(bad.message.clone()).at(place(bad.line))));
+    if read.flows.is_empty() && read.bad.is_empty() {
+        wrong.push(Diagnostic::error(format!("`{name}` names no flow")));
+    }
+    let default_namespace = args.input.default_namespace.as_str();
+    let resolver = Resolver { index: &loaded.index, compiled: &loaded.compiled, default_namespace };
+    let (mut needs, mut skipped) = (Vec::new(), 0);
+    for flow in &read.flows {
+        let by = format!("{name}:{}", flow.line);
+        match needs_of(&resolver, &flow.source, &flow.destination, flow.protocol, &by) {
+            Ok(found) => needs.extend(found),
+            Err(_) if args.skip_unknown => skipped += 1,
+            Err(error) => {
+                let help = error.help.unwrap_or_else(|| "--skip-unknown leaves such flows out".to_owned());
+                wrong.push(Diagnostic::error(error.message).at(place(flow.line)).help(help));
+            }
+        }
+    }
+    if read.left_out > 0 {
+        diagnostics::say(&format!("{name}: {} replies, dropped and other flows were left out", read.left_out));
+    }
+    if skipped > 0 {
+        diagnostics::say(&format!("{name}: {skipped} flows were left out: their ends are not in the input"));
+    }
+    Ok(needs)
+}
+
+fn write(out: &mut dyn std::io::Write, suggestion: &Suggestion) -> std::io::Result<()> {
+    for (i, suggested) in suggestion.policies.iter().enumerate() {
+        if i > 0 {
+            writeln!(out, "---")?;
+        }
+        out.write_all(policy_yaml(&suggested.policy, &suggested.why).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Says on standard error what was done and what was not.
+fn tell(loaded: &Loaded, needs: &[Need], suggestion: &Suggestion) -> Exit {
+    for note in &suggestion.notes {
+        diagnostics::say(&format!("note: {note}"));
+    }
+    for unmet in &suggestion.unmet {
+        diagnostics::print(&Diagnostic::error(format!("{}: {} is still denied: {}", unmet.by, unmet.need, unmet.why)));
+    }
+    let met = needs.len() - suggestion.unmet.len();
+    let namespaces: std::collections::BTreeSet<&str> =
+        suggestion.policies.iter().map(|suggested| suggested.policy.namespace.as_ref()).collect();
+    let count = |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+    diagnostics::say(&format!(
+        "{} for {}: {met} of {} allowed with them",
+        count(suggestion.policies.len(), "policy", "policies"),
+        count(namespaces.len(), "namespace", "namespaces"),
+        count(needs.len(), "named connection", "named connections"),
+    ));
+    let incomplete = diagnostics::incomplete(&loaded.index);
+    match (suggestion.unmet.is_empty(), incomplete) {
+        (false, _) => Exit::NotAllowed,
+        (true, true) => Exit::Unknown,
+        (true, false) => Exit::Ok,
+    }
+}
