@@ -5,12 +5,14 @@
 mod answers;
 mod documents;
 mod input;
+mod lint;
 mod lists;
 mod live;
 mod run;
 mod schemas;
 mod shell;
 mod shop;
+mod suggest;
 
 /// Compares a whole answer with its snapshot; places that differ from run to run are masked.
 macro_rules! assert_answer {

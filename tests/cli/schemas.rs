@@ -100,6 +100,20 @@ fn matrix() {
 }
 
 #[test]
+fn lint() {
+    let validator = validator(&strict(schema("lint")));
+    for input in [
+        "-f examples/shop",
+        "-f tests/cli/inputs/lint",
+        "-f tests/cli/inputs/lint-wrong.yaml",
+        "-f tests/cli/inputs/dump.json",
+        "-f tests/cli/inputs/lint --select NS023",
+    ] {
+        fits(&validator, &format!("lint {input} -o json"));
+    }
+}
+
+#[test]
 fn broken_output_does_not_fit() {
     let broken = |name: &str, command: &str, breaks: &[(&str, Option<Value>)]| {
         let validator = validator(&schema(name));
@@ -146,6 +160,18 @@ fn broken_output_does_not_fit() {
             ("/incomplete", None),
         ],
     );
+    broken(
+        "lint",
+        "lint -f tests/cli/inputs/lint --select NS001 -o json",
+        &[
+            ("/schemaVersion", Some(json!("2"))),
+            ("/findings", None),
+            ("/findings/0/rule", Some(json!("KSV-0038"))),
+            ("/findings/0/severity", Some(json!("fatal"))),
+            ("/findings/0/line", Some(json!(0))),
+            ("/findings/0/fingerprint", None),
+        ],
+    );
     let validator = validator(&schema("list"));
     let of = |ports: Value| {
         let pair = json!({"src": "a/b", "dst": "a/c", "ports": ports});
@@ -179,7 +205,7 @@ fn every_field_is_described() {
             walk(inner, &path, wrong);
         }
     }
-    for name in ["can-reach", "list", "matrix"] {
+    for name in ["can-reach", "list", "matrix", "lint"] {
         let (schema, mut wrong) = (schema(name), Vec::new());
         walk(&schema, name, &mut wrong);
         assert!(wrong.is_empty(), "not described: {}", wrong.join(", "));

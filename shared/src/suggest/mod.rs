@@ -5,7 +5,8 @@
 //! cluster + needs ── default-denies ── compile ── what is denied then ── rules ── compile ── proof
 //! ```
 //!
-//! The last step asks every need again. What is not allowed even then is told, never left out.
+//! The last step asks every need again. What is not allowed even then is told, never left out, and
+//! whether it is allowed today.
 
 pub mod flows;
 mod name;
@@ -61,6 +62,8 @@ pub struct Unmet {
     pub by: String,
     /// Why not.
     pub why: String,
+    /// Whether it works today: then what is suggested would break it.
+    pub works_today: bool,
 }
 
 /// What to apply.
@@ -101,7 +104,7 @@ pub fn suggest(index: &ClusterIndex, modes: &Modes, wish: &Wish<'_>) -> Suggesti
     out.policies.extend(drafts.into_policies(index));
     out.policies.sort_by(|a, b| a.policy.namespace.cmp(&b.policy.namespace));
     let after = Compiled::new(&with(index, &out.policies), modes);
-    out.unmet = wish.needs.iter().filter_map(|need| unmet(&after, &scope, need)).collect();
+    out.unmet = wish.needs.iter().filter_map(|need| unmet(&before, &after, &scope, need)).collect();
     out
 }
 
@@ -207,18 +210,19 @@ fn closed_port(
 }
 
 /// Why a need is not met, if it is not.
-fn unmet(compiled: &Compiled, scope: &BTreeSet<Box<str>>, need: &Need) -> Option<Unmet> {
-    let closed: Vec<Direction> = sides(compiled, need).into_iter().filter(|(_, open)| !open).map(|(d, _)| d).collect();
+fn unmet(before: &Compiled, after: &Compiled, scope: &BTreeSet<Box<str>>, need: &Need) -> Option<Unmet> {
+    let closed: Vec<Direction> = sides(after, need).into_iter().filter(|(_, open)| !open).map(|(d, _)| d).collect();
     let common = match &need.destination {
-        Destined::Party(named) => !families_between(compiled, need.source.party, named.party).is_empty(),
+        Destined::Party(named) => !families_between(after, need.source.party, named.party).is_empty(),
         Destined::Name(_) => true,
     };
     if closed.is_empty() && common {
         return None;
     }
-    let mut why: Vec<String> = closed.iter().map(|direction| need.why_not(compiled, scope, *direction)).collect();
+    let mut why: Vec<String> = closed.iter().map(|direction| need.why_not(after, scope, *direction)).collect();
     if !common {
         why.push("its ends have no address of the same family".to_owned());
     }
-    Some(Unmet { need: need.to_string(), by: need.by.clone(), why: why.join("; ") })
+    let works_today = common && sides(before, need).iter().all(|(_, open)| *open);
+    Some(Unmet { need: need.to_string(), by: need.by.clone(), why: why.join("; "), works_today })
 }

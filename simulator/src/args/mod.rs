@@ -119,7 +119,7 @@ the columns source, destination, port and protocol, or a line of `hubble observe
 
 Exit codes:
   0  every named connection is allowed with the policies
-  1  some are not; they are told
+  1  some are not; they are told, and nothing is written that would break one that works today
   2  bad usage or bad input
 
 Examples:

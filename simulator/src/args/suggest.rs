@@ -22,6 +22,9 @@ pub struct Suggest {
     /// Leave out flows whose ends are not in the input, instead of failing
     #[arg(long)]
     pub skip_unknown: bool,
+    /// Write the policies even if they break a named connection
+    #[arg(long)]
+    pub keep_going: bool,
     /// Where to write the policies
     #[arg(long, value_name = "FILE", default_value = "-")]
     pub out: PathBuf,

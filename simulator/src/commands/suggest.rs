@@ -42,8 +42,15 @@ pub fn run(args: &Suggest) -> Result<Exit, Failure> {
     }
     let wish = Wish { namespaces: &args.namespaces, dns: !args.no_dns, needs: &needs };
     let suggestion = suggest(&loaded.index, loaded.compiled.modes(), &wish);
-    output::to(&args.out, |out| write(out, &suggestion))?;
-    Ok(tell(&loaded, &needs, &suggestion))
+    let breaks = suggestion.unmet.iter().any(|unmet| unmet.works_today);
+    if !breaks || args.keep_going {
+        output::to(&args.out, |out| write(out, &suggestion))?;
+    }
+    let exit = tell(&loaded, &needs, &suggestion);
+    if breaks && !args.keep_going {
+        diagnostics::say("nothing was written: it would break what works today; --keep-going writes it all the same");
+    }
+    Ok(exit)
 }
 
 /// The needs of a list of flows.
@@ -94,18 +101,18 @@ fn tell(loaded: &Loaded, needs: &[Need], suggestion: &Suggestion) -> Exit {
         diagnostics::say(&format!("note: {note}"));
     }
     for unmet in &suggestion.unmet {
-        diagnostics::print(&Diagnostic::error(format!("{}: {} is still denied: {}", unmet.by, unmet.need, unmet.why)));
+        let would = if unmet.works_today { "would be denied" } else { "is denied today and stays so" };
+        diagnostics::print(&Diagnostic::error(format!("{}: {} {would}: {}", unmet.by, unmet.need, unmet.why)));
     }
     let met = needs.len() - suggestion.unmet.len();
     let namespaces: std::collections::BTreeSet<&str> =
         suggestion.policies.iter().map(|suggested| suggested.policy.namespace.as_ref()).collect();
     let count = |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
-    diagnostics::say(&format!(
-        "{} for {}: {met} of {} allowed with them",
-        count(suggestion.policies.len(), "policy", "policies"),
-        count(namespaces.len(), "namespace", "namespaces"),
-        count(needs.len(), "named connection", "named connections"),
-    ));
+    let policies = count(suggestion.policies.len(), "policy", "policies");
+    let namespaces = count(namespaces.len(), "namespace", "namespaces");
+    let named = count(needs.len(), "named connection", "named connections");
+    let kept = if needs.is_empty() { String::new() } else { format!(": {met} of {named} allowed with them") };
+    diagnostics::say(&format!("{policies} for {namespaces}{kept}"));
     let incomplete = diagnostics::incomplete(&loaded.index);
     match (suggestion.unmet.is_empty(), incomplete) {
         (false, _) => Exit::NotAllowed,

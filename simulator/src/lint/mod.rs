@@ -127,6 +127,8 @@ impl Settings {
 pub struct Report {
     /// What was found, by file and line.
     pub findings: Vec<Finding>,
+    /// The rules that were applied.
+    pub applied: Vec<&'static Rule>,
     /// How many findings objects accept by annotation.
     pub accepted: usize,
     /// How many findings the baseline holds.
@@ -142,7 +144,8 @@ pub fn lint(context: &Context<'_>, settings: &Settings, baseline: Option<&Baseli
     let mut report = Report::default();
     let accepted = Accepted::of(context.index, &mut report.remarks);
     let mut findings: Vec<Finding> = Vec::new();
-    for rule in RULES.iter().filter(|rule| settings.applies(rule)) {
+    report.applied = RULES.iter().copied().filter(|rule| settings.applies(rule)).collect();
+    for rule in &report.applied {
         let found = (rule.check)(context).into_iter().filter(|found| settings.concerns(&found.object));
         let (suppressed, kept): (Vec<Found>, Vec<Found>) =
             found.partition(|found| accepted.holds(rule, &found.object, &found.origin));

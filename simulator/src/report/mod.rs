@@ -5,6 +5,7 @@ pub mod answer_text;
 pub mod connections;
 pub mod diagnostics;
 pub mod findings;
+pub mod junit;
 pub mod output;
 pub mod style;
 pub mod table;

@@ -1,0 +1,72 @@
+//! `suggest`: what is written, what it makes possible, what is wrong with lists of flows.
+
+use crate::assert_answer;
+use crate::run::{Scratch, netsim, netsim_reading};
+
+const OPEN: &str = "-f tests/cli/inputs/lint/cluster.yaml";
+
+#[test]
+fn policies_are_suggested() {
+    for (name, options, code) in [
+        ("deny-only", "--deny-only -n shop", 0),
+        ("flows", "--flows tests/cli/inputs/flows.jsonl --no-dns", 0),
+        ("one-namespace", "--flows tests/cli/inputs/flows.jsonl -n shop", 0),
+    ] {
+        assert_answer!(format!("suggest-{name}"), netsim(&format!("suggest {OPEN} {options}")).exits(code));
+    }
+    // A pod without labels cannot be named, neither here nor there.
+    let flow = "{\"source\":\"tools/scratch\",\"destination\":\"shop/deploy/api:8080\"}\n";
+    let unmet = netsim_reading(&format!("suggest {OPEN} --flows -"), flow).exits(1);
+    assert!(unmet.out.is_empty());
+    assert_answer!("suggest-unmet", unmet);
+    let written = netsim_reading(&format!("suggest {OPEN} --flows - --keep-going"), flow).exits(1);
+    assert!(written.out.contains("default-deny"), "{written}");
+    // The default-deny of the shop is undone by another policy: that cannot be suggested away.
+    assert_answer!("suggest-undone", netsim("suggest -f tests/cli/inputs/lint --deny-only -n shop").exits(0));
+}
+
+/// What is suggested, applied, allows what was named and denies the rest.
+#[test]
+fn what_is_suggested_works() {
+    let scratch = Scratch::new();
+    let policies = scratch.path().join("policies.yaml");
+    let flows = "src,dst,protocol,from,to,family\nshop/deploy/api,198.51.100.7,TCP,443,443,\n203.0.113.9,shop/deploy/api,TCP,8080,8080,\n";
+    let suggest = format!("suggest {OPEN} -n shop --flows - --out {}", policies.display());
+    netsim_reading(&suggest, flows).exits(0).says("2 of 2 named connections allowed");
+    let with = format!("{OPEN} -f {}", policies.display());
+    for (question, code) in [
+        ("shop/deploy/api 198.51.100.7:443", 0),
+        ("shop/deploy/api 198.51.100.7:80", 1),
+        ("203.0.113.9 shop/deploy/api:8080", 0),
+        ("tools/build shop/deploy/api:8080", 1),
+    ] {
+        netsim(&format!("can-reach {with} {question}")).exits(code);
+    }
+    netsim(&format!("lint {with} -n shop --select NS001")).exits(0);
+    netsim_reading(&suggest.replace(OPEN, &with), flows).exits(0).says("0 policies for 0 namespaces");
+}
+
+#[test]
+fn lists_of_flows_that_cannot_be_used() {
+    for (name, flows) in [
+        (
+            "unknown",
+            "{\"source\":\"shop/deploy/apii\",\"destination\":\"tools/build:22\"}\n{\"source\":\"nowhere/x\",\"destination\":\"tools/build:22\"}\n",
+        ),
+        (
+            "json",
+            "{\"source\":\"shop/deploy/api\"}\n{\"source\": \n{\"source\":\"shop/deploy/api\",\"destination\":\"tools/build:22\",\"protocol\":\"icmp\"}\n",
+        ),
+        ("csv", "who,whom\na,b\n"),
+        ("empty", "\n"),
+    ] {
+        assert_answer!(
+            format!("suggest-bad-{name}"),
+            netsim_reading(&format!("suggest {OPEN} --flows -"), flows).exits(2)
+        );
+    }
+    assert_answer!("suggest-bad-nothing", netsim(&format!("suggest {OPEN}")).exits(2));
+    assert_answer!("suggest-bad-namespace", netsim(&format!("suggest {OPEN} --deny-only -n shp")).exits(2));
+    let flows = "{\"source\":\"nowhere/x\",\"destination\":\"tools/build:22\"}\n{\"source\":\"shop/deploy/api\",\"destination\":\"tools/build:22\"}\n";
+    netsim_reading(&format!("suggest {OPEN} --flows - --skip-unknown"), flows).says("1 flows were left out");
+}
