@@ -1,7 +1,6 @@
 //! Runs the program and keeps what it answers.
 
-use netsim_testkit::command::run_reading;
-pub use netsim_testkit::command::{Answer, Scratch, quiet, root, run, scratch_pattern, text_of, words};
+pub use netsim_testkit::command::{Answer, Scratch, quiet, root, run, run_reading, scratch_pattern, text_of, words};
 
 /// The built program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_netsim");

@@ -3,6 +3,7 @@
 pub mod can_reach;
 pub mod completions;
 pub mod filter;
+pub mod generate;
 pub mod list;
 pub mod matrix;
 pub mod snapshot;

@@ -1,6 +1,7 @@
 //! Messages about the input, on standard error.
 
 use super::style;
+use crate::config::Setting;
 use netsim_shared::diagnostic::{Diagnostic, Severity};
 use netsim_shared::query::QueryError;
 
@@ -36,6 +37,14 @@ pub fn print_question(error: &QueryError) {
 /// Prints why the output could not be written.
 pub fn print_output(error: &std::io::Error) {
     print(&Diagnostic::error(format!("the output cannot be written: {error}")));
+}
+
+/// Prints what was not typed but comes from a configuration, for the one who wonders.
+pub fn print_settings(settings: &[Setting]) {
+    let shown: Vec<&str> = settings.iter().map(|setting| setting.argument.as_str()).collect();
+    if let Some(first) = settings.first() {
+        say(&format!("note: {} adds {}", first.place.source, shown.join(" ")));
+    }
 }
 
 /// Says something that is neither error nor warning.

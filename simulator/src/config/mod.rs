@@ -1,0 +1,75 @@
+//! `netsim.yaml`: options that everybody who works in a folder wants, by the names of the flags.
+//!
+//! ```text
+//! typed ── clap ── which command ──┐
+//! netsim.yaml ── file ── entries ──┴─ settings ── `--key=value` after the command's name ── clap again
+//! ```
+//!
+//! Nothing here knows an option by name but those that say where the cluster is: what an option is called, whether it is
+//! a flag or takes values, and which values are good, is asked of the [`clap::Command`]. So every option of every
+//! command can be set. Nothing here opens a file; `load/config.rs` does.
+
+pub mod file;
+pub mod schema;
+pub mod settings;
+
+pub use file::{Config, Entry};
+pub use settings::Setting;
+
+use clap::{Arg, ArgAction, Command};
+
+/// What the file is called.
+pub const FILE_NAME: &str = "netsim.yaml";
+/// Options that cannot be set in a file, since they say which file it is.
+const OF_THE_COMMAND_LINE: [&str; 2] = ["config", "no-config"];
+
+/// The options that a command can be given by the file: those with a long name, but not help and version.
+pub fn options(command: &Command) -> impl Iterator<Item = (&str, &Arg)> {
+    let named = command.get_arguments().filter(|arg| !arg.is_positional() && !arg.is_hide_set());
+    named
+        .filter(|arg| takes(arg).is_some())
+        .filter_map(|arg| arg.get_long().map(|long| (long, arg)))
+        .filter(|(long, _)| !OF_THE_COMMAND_LINE.contains(long))
+}
+
+/// The commands that options can be set for: those that are shown, and have options of their own.
+pub fn commands(program: &Command) -> impl Iterator<Item = &Command> {
+    program.get_subcommands().filter(|command| is_configurable(command))
+}
+
+/// Whether options can be set for a command.
+pub fn is_configurable(command: &Command) -> bool {
+    !command.is_hide_set() && options(command).any(|(_, arg)| !arg.is_global_set())
+}
+
+/// What an option takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Nothing: it is there or not.
+    Nothing,
+    /// Nothing, but how often it is there counts.
+    Times,
+    /// One value.
+    One,
+    /// Several values: the option is repeated.
+    Several,
+    /// Several values in one, with this between them.
+    Joined(char),
+}
+
+/// What an option takes; nothing for those which only print help.
+pub fn takes(arg: &Arg) -> Option<Takes> {
+    match arg.get_action() {
+        ArgAction::SetTrue | ArgAction::SetFalse => Some(Takes::Nothing),
+        ArgAction::Count => Some(Takes::Times),
+        ArgAction::Append => Some(Takes::Several),
+        ArgAction::Set => Some(arg.get_value_delimiter().map_or(Takes::One, Takes::Joined)),
+        // Help, version, and what clap may yet invent.
+        _ => None,
+    }
+}
+
+/// Whether a file of that name is a manifest: it says of which kind, as no configuration does.
+pub fn is_manifest(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with("kind:") || line.starts_with("apiVersion:") || line.starts_with('{'))
+}
