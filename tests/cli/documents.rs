@@ -8,6 +8,7 @@
 //! <!-- test: exit 1 -->          the last line ends with this code
 //! <!-- test: cluster -->         there is a live cluster with the context `prod`
 //! <!-- test: helm -->            the program named is there; it prints manifests
+//! <!-- test: config -->          the first block of `yaml` of the document is `netsim.yaml`
 //! <!-- test: enforcer -->        run by the enforcer's tests, which have its program
 //! <!-- test: skip: WHY -->       not run
 //! ```
@@ -17,25 +18,18 @@
 use crate::live::objects;
 use crate::run::{Answer, PROGRAM, Scratch, quiet, root, run, text_of};
 use netsim_testkit::apiserver::ApiServer;
-use netsim_testkit::documents::{Block, blocks};
+use netsim_testkit::documents::{Block, blocks, fenced};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-const DOCUMENTS: [&str; 3] = ["README.md", "docs/commands.md", "examples/shop/README.md"];
-/// Documents whose links are followed.
-const LINKED: [&str; 11] = [
-    "README.md",
-    "ARCHITECTURE.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "benches/README.md",
-    "deploy/README.md",
-    "docs/commands.md",
-    "docs/enforcer.md",
-    "docs/inputs.md",
-    "docs/semantics.md",
-];
+/// Folders whose documents are all looked at, and the documents beside them.
+const FOLDERS: [&str; 3] = ["docs", "examples", "deploy"];
+const DOCUMENTS: [&str; 1] = ["README.md"];
+/// Documents with commands of other programs, which other tests run or nothing can.
+const OF_OTHERS: [&str; 3] = ["docs/enforcer.md", "docs/semantics.md", "deploy/README.md"];
+/// Documents whose links are followed, beside those of the folders.
+const LINKED: [&str; 6] =
+    ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benches/README.md"];
 /// Why a block need not be run.
 const EXCUSES: [&str; 2] = ["make", "installs"];
 /// Programs that lines may pipe from or into, and what stands for them here.
@@ -50,6 +44,7 @@ const PROGRAMS: [(&str, &str); 3] = [
 struct How {
     code: i32,
     cluster: bool,
+    config: bool,
     programs: Vec<&'static str>,
     skipped: bool,
 }
@@ -63,6 +58,7 @@ impl How {
                 Some(("skip:", why)) if EXCUSES.contains(&why) => how.skipped = true,
                 None if marker == "enforcer" => how.skipped = true,
                 None if marker == "cluster" => how.cluster = true,
+                None if marker == "config" => how.config = true,
                 _ => match PROGRAMS.iter().find(|(name, _)| name == marker) {
                     Some((name, _)) => how.programs.push(name),
                     None => panic!("{}: the test does not know `{marker}`", block.place),
@@ -89,6 +85,10 @@ fn run_block(block: &Block, how: &How) -> Vec<String> {
     for (name, does) in PROGRAMS.iter().filter(|(name, _)| how.programs.contains(name)) {
         let file = scratch.file(&format!("bin/{name}"), &format!("#!/bin/sh\n{does}\n"));
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    if how.config {
+        let document = block.place.split(':').next().unwrap();
+        scratch.file("netsim.yaml", &fenced(&text_of(document), "yaml")[0]);
     }
     let server = how.cluster.then(|| ApiServer::start(objects(&text_of("tests/cli/inputs/dump.json"))));
     let kubeconfig = match &server {
@@ -122,9 +122,13 @@ fn run_block(block: &Block, how: &How) -> Vec<String> {
 #[test]
 fn the_commands_of_the_documentation_work() {
     let mut wrong = Vec::new();
-    for document in DOCUMENTS {
-        let found = blocks(document, &text_of(document));
-        assert!(!found.is_empty(), "{document} has no shell block");
+    let mut documents: Vec<String> = DOCUMENTS.map(String::from).to_vec();
+    documents.extend(FOLDERS.iter().flat_map(|folder| documents_of(folder)));
+    documents.retain(|document| !OF_OTHERS.contains(&document.as_str()));
+    for document in documents {
+        let found = blocks(&document, &text_of(&document));
+        let of_a_command = document.starts_with("docs/commands/") || DOCUMENTS.contains(&document.as_str());
+        assert!(!found.is_empty() || !of_a_command, "{document} has no shell block");
         for block in &found {
             let how = How::of(block);
             if !how.skipped {
@@ -135,12 +139,30 @@ fn the_commands_of_the_documentation_work() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
+/// All documents in a folder and those below it.
+fn documents_of(folder: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root().join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let path = format!("{folder}/{}", entry.file_name().to_str().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(documents_of(&path));
+        } else if path.ends_with(".md") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
 /// Every relative link of the documents leads somewhere.
 #[test]
 fn links_lead_somewhere() {
-    for document in LINKED {
-        let folder = root().join(document).parent().unwrap().to_owned();
-        for part in text_of(document).split("](").skip(1) {
+    let mut documents: Vec<String> = LINKED.map(String::from).to_vec();
+    documents.extend(FOLDERS.iter().flat_map(|folder| documents_of(folder)));
+    for document in documents {
+        let folder = root().join(&document).parent().unwrap().to_owned();
+        for part in text_of(&document).split("](").skip(1) {
             let target = part.split(')').next().unwrap();
             let file = target.split('#').next().unwrap();
             let relative = !file.is_empty() && !target.contains("://");

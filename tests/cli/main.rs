@@ -5,6 +5,7 @@
 mod answers;
 mod config;
 mod documents;
+mod generated;
 mod input;
 mod lists;
 mod live;

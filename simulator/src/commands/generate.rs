@@ -4,22 +4,27 @@ use crate::Failure;
 use crate::args::{Cli, Generate, Generated};
 use crate::config::schema::schema;
 use crate::exit::Exit;
+use crate::report::man;
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::Shell;
 
 /// Writes the files.
 pub fn run(args: &Generate) -> Result<Exit, Failure> {
     std::fs::create_dir_all(&args.out)?;
+    let mut program = Cli::command().disable_help_subcommand(true);
+    program.build();
     match args.what {
-        Generated::Man => clap_mangen::generate_to(Cli::command(), &args.out)?,
+        Generated::Man => {
+            for (name, page) in man::pages(&program)? {
+                std::fs::write(args.out.join(name), page)?;
+            }
+        }
         Generated::Completions => {
             for shell in Shell::value_variants() {
                 clap_complete::generate_to(*shell, &mut Cli::command(), "netsim", &args.out)?;
             }
         }
         Generated::ConfigSchema => {
-            let mut program = Cli::command();
-            program.build();
             let text = format!("{:#}\n", schema(&program));
             std::fs::write(args.out.join("config.schema.json"), text)?;
         }

@@ -1,6 +1,6 @@
 //! From the text of `netsim.yaml` to entries, with all that is wrong with their names and shapes.
 
-use super::{Takes, commands, options, takes};
+use super::{OF_THE_COMMAND_LINE, Takes, commands, options, takes};
 use clap::{Arg, Command};
 use netsim_shared::diagnostic::{Diagnostic, Place, nearest};
 use netsim_shared::ingest::yaml::{Node, Value};
@@ -224,6 +224,10 @@ impl Reader<'_> {
             }
         };
         let error = Diagnostic::error(message).at(self.place(&key.span));
+        if OF_THE_COMMAND_LINE.contains(&name) {
+            let help = format!("--{name} is for the command line: it says which file is read");
+            return self.wrong.push(error.help(help));
+        }
         let having = commands(program).find(|c| of.is_some() && options(c).any(|(long, _)| long == name));
         self.wrong.push(match (having, nearest(name, names), of) {
             (Some(command), ..) => error.help(format!("`{}` has it", command.get_name())),

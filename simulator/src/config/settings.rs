@@ -49,8 +49,8 @@ pub fn settings(config: &Config, command: &Command, typed: &ArgMatches) -> Resul
             continue;
         }
         entry.value.fits(long, arg).map_err(|error| {
-            let help =
-                format!("this is what `{}` wants; what others want can be set under their name", command.get_name());
+            let name = command.get_name();
+            let help = format!("`{name}` wants it so; set another for it under `{name}:`");
             if entry.command.is_none() { error.help(help) } else { error }
         })?;
         found.extend(arguments(entry, long, arg, &config.folder));

@@ -41,9 +41,9 @@ pub fn print_output(error: &std::io::Error) {
 
 /// Prints what was not typed but comes from a configuration, for the one who wonders.
 pub fn print_settings(settings: &[Setting]) {
-    let shown: Vec<&str> = settings.iter().map(|setting| setting.argument.as_str()).collect();
+    let shown = settings.iter().map(|setting| format!("{} (line {})", setting.argument, setting.place.line));
     if let Some(first) = settings.first() {
-        say(&format!("note: {} adds {}", first.place.source, shown.join(" ")));
+        say(&format!("note: {} adds {}", first.place.source, shown.collect::<Vec<_>>().join(", ")));
     }
 }
 

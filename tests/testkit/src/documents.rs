@@ -70,3 +70,18 @@ fn joined(lines: &[&str]) -> Vec<String> {
     let text = lines.join("\n").replace("\\\n", "");
     text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
 }
+
+/// The blocks of one language.
+pub fn fenced(text: &str, language: &str) -> Vec<String> {
+    let (mut found, mut lines) = (Vec::new(), text.lines());
+    while let Some(line) = lines.next() {
+        if let Some(of) = line.trim().strip_prefix("```") {
+            let body: Vec<String> =
+                lines.by_ref().take_while(|line| line.trim() != "```").map(|line| format!("{line}\n")).collect();
+            if of == language {
+                found.push(body.concat());
+            }
+        }
+    }
+    found
+}
