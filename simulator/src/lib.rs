@@ -16,7 +16,6 @@ use args::{Cli, Color, Command};
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use exit::Exit;
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Does what the command line asks for, and gives the exit code.
@@ -57,40 +56,10 @@ pub fn run() -> ExitCode {
 /// The command line, with what `netsim.yaml` adds to it. Help, version and bad usage end the process here.
 fn typed() -> Result<(ArgMatches, Vec<config::Setting>), Failure> {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let first = command().try_get_matches_from(&words);
-    let lenient = match &first {
-        Ok(matches) => matches.clone(),
-        // The file may have the option that is missing.
-        Err(error) if error.kind() == clap::error::ErrorKind::MissingRequiredArgument => {
-            command().ignore_errors(true).get_matches_from(&words)
-        }
-        Err(error) => error.exit(),
-    };
-    let mut program = command();
-    program.build();
-    let asked = lenient.subcommand().and_then(|(name, typed)| Some((program.find_subcommand(name)?, typed)));
-    let settings = match asked.filter(|(command, _)| config::is_configurable(command)) {
-        Some((command, typed)) if !typed.get_flag("no_config") => {
-            let named: Option<&PathBuf> = typed.get_one("config");
-            match load::config::load(named.map(PathBuf::as_path), &program)? {
-                Some(config) => config::settings::settings(&config, command, typed)
-                    .map_err(|error| Failure::Load(load::LoadError(vec![error])))?,
-                None => Vec::new(),
-            }
-        }
-        _ => Vec::new(),
-    };
-    if settings.is_empty() {
-        return Ok((first.unwrap_or_else(|error| error.exit()), settings));
-    }
-    let words = config::settings::with_settings(&words, &program, &settings);
-    match command().try_get_matches_from(words) {
-        Ok(matches) => Ok((matches, settings)),
-        Err(error) => match config::settings::explain(&error, &settings) {
-            Some(diagnostic) => Err(Failure::Load(load::LoadError(vec![diagnostic]))),
-            None => error.exit(),
-        },
-    }
+    config::parse::parse(&command, &words, &load::config::load).map_err(|error| match error {
+        config::parse::Unparsed::Usage(error) => error.exit(),
+        config::parse::Unparsed::Config(diagnostics) => Failure::Load(load::LoadError(diagnostics)),
+    })
 }
 
 /// The command line; as the plugin `kubectl netsim` it calls itself so.

@@ -8,17 +8,20 @@
 //! <!-- test: exit 1 -->          the last line ends with this code
 //! <!-- test: cluster -->         there is a live cluster with the context `prod`
 //! <!-- test: helm -->            the program named is there; it prints manifests
-//! <!-- test: config -->          the first block of `yaml` of the document is `netsim.yaml`
+//! <!-- test: git -->             the folder is a git repository, and its branch origin/main has the same
+//! <!-- test: needs lint -->      not run before there is that command; then the marker has to go
 //! <!-- test: enforcer -->        run by the enforcer's tests, which have its program
 //! <!-- test: skip: WHY -->       not run
 //! ```
 //!
-//! Several are separated by commas. A block that cannot be run and does not say so fails the test.
+//! A block behind `<!-- file: NAME -->` is a file that is there when the blocks of its document run.
+//! Several markers are separated by commas. A block that cannot be run and does not say so fails the test.
 
+use crate::generated::commands;
 use crate::live::objects;
-use crate::run::{Answer, PROGRAM, Scratch, quiet, root, run, text_of};
+use crate::run::{Answer, PROGRAM, Scratch, copy, quiet, repository, root, run, text_of};
 use netsim_testkit::apiserver::ApiServer;
-use netsim_testkit::documents::{Block, blocks, fenced};
+use netsim_testkit::documents::{Block, blocks, files};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -44,7 +47,7 @@ const PROGRAMS: [(&str, &str); 3] = [
 struct How {
     code: i32,
     cluster: bool,
-    config: bool,
+    git: bool,
     programs: Vec<&'static str>,
     skipped: bool,
 }
@@ -55,10 +58,14 @@ impl How {
         for marker in &block.markers {
             match marker.split_once(' ') {
                 Some(("exit", code)) => how.code = code.parse().unwrap(),
+                Some(("needs", command)) if commands().iter().any(|known| known == command) => {
+                    panic!("{}: there is `netsim {command}` now, take the marker `needs {command}` out", block.place)
+                }
+                Some(("needs", _)) => how.skipped = true,
                 Some(("skip:", why)) if EXCUSES.contains(&why) => how.skipped = true,
                 None if marker == "enforcer" => how.skipped = true,
                 None if marker == "cluster" => how.cluster = true,
-                None if marker == "config" => how.config = true,
+                None if marker == "git" => how.git = true,
                 _ => match PROGRAMS.iter().find(|(name, _)| name == marker) {
                     Some((name, _)) => how.programs.push(name),
                     None => panic!("{}: the test does not know `{marker}`", block.place),
@@ -72,7 +79,7 @@ impl How {
 /// A folder to run blocks in: `examples` as in the repository, and `bin` with the programs.
 fn place_to_run() -> Scratch {
     let scratch = Scratch::new();
-    symlink(root().join("examples"), scratch.path().join("examples")).unwrap();
+    copy(&root().join("examples"), &scratch.path().join("examples"));
     let bin = scratch.path().join("bin");
     fs::create_dir(&bin).unwrap();
     symlink(PROGRAM, bin.join("netsim")).unwrap();
@@ -86,9 +93,12 @@ fn run_block(block: &Block, how: &How) -> Vec<String> {
         let file = scratch.file(&format!("bin/{name}"), &format!("#!/bin/sh\n{does}\n"));
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    if how.config {
-        let document = block.place.split(':').next().unwrap();
-        scratch.file("netsim.yaml", &fenced(&text_of(document), "yaml")[0]);
+    let document = block.place.split(':').next().unwrap();
+    for (name, body) in files(&text_of(document)) {
+        scratch.file(&name, &body);
+    }
+    if how.git {
+        repository(scratch.path());
     }
     let server = how.cluster.then(|| ApiServer::start(objects(&text_of("tests/cli/inputs/dump.json"))));
     let kubeconfig = match &server {
@@ -105,7 +115,7 @@ fn run_block(block: &Block, how: &How) -> Vec<String> {
         }
         let mut command = quiet("/bin/sh");
         command.args(["-c", &line]).current_dir(scratch.path()).env("KUBECONFIG", &kubeconfig).env("ROOT", root());
-        command.env("PATH", format!("{}:/usr/bin:/bin", scratch.path().join("bin").display()));
+        command.env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", scratch.path().join("bin").display()));
         let answer: Answer = run(&line, &mut command);
         let code = if i + 1 == block.lines.len() { how.code } else { 0 };
         if answer.code != code {
@@ -155,18 +165,37 @@ fn documents_of(folder: &str) -> Vec<String> {
     found
 }
 
-/// Every relative link of the documents leads somewhere.
+/// Every relative link of the documents leads somewhere, to a heading too.
 #[test]
 fn links_lead_somewhere() {
     let mut documents: Vec<String> = LINKED.map(String::from).to_vec();
     documents.extend(FOLDERS.iter().flat_map(|folder| documents_of(folder)));
+    let mut wrong = Vec::new();
     for document in documents {
-        let folder = root().join(&document).parent().unwrap().to_owned();
-        for part in text_of(&document).split("](").skip(1) {
+        let (text, folder) = (text_of(&document), root().join(&document).parent().unwrap().to_owned());
+        for part in text.split("](").skip(1) {
             let target = part.split(')').next().unwrap();
-            let file = target.split('#').next().unwrap();
-            let relative = !file.is_empty() && !target.contains("://");
-            assert!(!relative || folder.join(file).exists(), "{document}: {target} leads nowhere");
+            if target.contains("://") {
+                continue;
+            }
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let path = if file.is_empty() { root().join(&document) } else { folder.join(file) };
+            let there = path.exists()
+                && (heading.is_empty() || anchors(&fs::read_to_string(&path).unwrap()).iter().any(|a| a == heading));
+            if !there {
+                wrong.push(format!("{document}: {target} leads nowhere"));
+            }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The anchors of the headings, as GitHub makes them.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let anchor = |heading: &str| {
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+        kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(anchor).collect()
 }

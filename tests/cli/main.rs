@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod ci;
 mod config;
 mod documents;
 mod generated;

@@ -10,6 +10,7 @@
 //! command can be set. Nothing here opens a file; `load/config.rs` does.
 
 pub mod file;
+pub mod parse;
 pub mod schema;
 pub mod settings;
 
@@ -17,6 +18,7 @@ pub use file::{Config, Entry};
 pub use settings::Setting;
 
 use clap::{Arg, ArgAction, Command};
+use netsim_shared::ingest::yaml::Node;
 
 /// What the file is called.
 pub const FILE_NAME: &str = "netsim.yaml";
@@ -71,5 +73,23 @@ pub fn takes(arg: &Arg) -> Option<Takes> {
 
 /// Whether a file of that name is a manifest: it says of which kind, as no configuration does.
 pub fn is_manifest(text: &str) -> bool {
-    text.lines().any(|line| line.starts_with("kind:") || line.starts_with("apiVersion:") || line.starts_with('{'))
+    let says = |key: &str| ["kind", "apiVersion"].contains(&key);
+    // Several documents are no tree; a line is enough.
+    let by_line = text.lines().filter_map(|line| line.split_once(':')).any(|(key, _)| says(key));
+    by_line || Node::parse_one(text).is_ok_and(|root| root.get("kind").or(root.get("apiVersion")).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_is_told_from_a_configuration() {
+        for manifest in ["kind: Pod\n", "---\napiVersion: v1\n---\nx: 1\n", "{\"kind\": \"List\", \"items\": []}"] {
+            assert!(is_manifest(manifest), "{manifest}");
+        }
+        for configuration in ["", "strict: true\n", "{strict: true}", "list:\n  kind: x\n", "filename: ["] {
+            assert!(!is_manifest(configuration), "{configuration}");
+        }
+    }
 }

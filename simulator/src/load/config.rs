@@ -1,6 +1,5 @@
 //! Finds and reads `netsim.yaml`.
 
-use super::LoadError;
 use crate::config::{Config, FILE_NAME, file, is_manifest};
 use netsim_shared::diagnostic::Diagnostic;
 use std::path::{Path, PathBuf};
@@ -9,25 +8,25 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// When the file cannot be read, or something in it is wrong.
-pub fn load(named: Option<&Path>, program: &clap::Command) -> Result<Option<Config>, LoadError> {
+pub fn load(named: Option<&Path>, program: &clap::Command) -> Result<Option<Config>, Vec<Diagnostic>> {
     let found = match named {
         Some(path) => Some((path.to_owned(), read(path)?)),
         None => find()?,
     };
     let Some((path, text)) = found else { return Ok(None) };
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-    file::read(&text, &path.display().to_string(), folder, program).map(Some).map_err(LoadError)
+    file::read(&text, &path.display().to_string(), folder, program).map(Some)
 }
 
-fn read(path: &Path) -> Result<String, LoadError> {
+fn read(path: &Path) -> Result<String, Vec<Diagnostic>> {
     std::fs::read_to_string(path).map_err(|error| {
         let error = Diagnostic::error(format!("the configuration `{}` cannot be read: {error}", path.display()));
-        LoadError(vec![error.help("give another file with --config FILE, or none with --no-config")])
+        vec![error.help("give another file with --config FILE, or none with --no-config")]
     })
 }
 
 /// The search ends where the repository ends, so that nothing from outside of it has a say.
-fn find() -> Result<Option<(PathBuf, String)>, LoadError> {
+fn find() -> Result<Option<(PathBuf, String)>, Vec<Diagnostic>> {
     // Without a working folder there is nothing to search.
     let Ok(here) = std::env::current_dir() else { return Ok(None) };
     let mut way = PathBuf::new();
