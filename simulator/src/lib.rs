@@ -38,7 +38,7 @@ pub fn run() -> ExitCode {
         Command::List(args) => commands::list::run(&args),
         Command::Matrix(args) => commands::matrix::run(&args),
         Command::Snapshot(args) => commands::snapshot::run(&args),
-        Command::Completions { shell } => commands::completions::run(shell, command()),
+        Command::Completions { shell } => commands::completions::run(shell, &command()),
         Command::Generate(args) => commands::generate::run(&args),
     };
     match done {

@@ -140,3 +140,12 @@ fn an_empty_file_sets_nothing() {
         in_folder(&repository(config), "", "list -f examples/shop").exits(0);
     }
 }
+
+/// The message that docs/configuration.md shows is the one that is printed.
+#[test]
+fn the_documentation_shows_what_is_said() {
+    let scratch = repository("filename: [examples/shop]\ncolour: never\n");
+    let said = in_folder(&scratch, "", "list").exits(2).err;
+    let document = text_of("docs/configuration.md");
+    assert!(document.contains(&format!("```text\n{said}```")), "{said}");
+}

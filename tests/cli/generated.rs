@@ -352,5 +352,6 @@ fn completions_for_every_shell() {
         for command in commands() {
             assert!(script.contains(&command), "{file}: {command} cannot be completed");
         }
+        assert!(!script.contains("generate"), "{file} completes what is hidden");
     }
 }

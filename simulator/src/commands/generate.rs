@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::args::{Cli, Generate, Generated};
+use crate::commands::completions::shown;
 use crate::config::schema::schema;
 use crate::exit::Exit;
 use crate::report::man;
@@ -21,7 +22,7 @@ pub fn run(args: &Generate) -> Result<Exit, Failure> {
         }
         Generated::Completions => {
             for shell in Shell::value_variants() {
-                clap_complete::generate_to(*shell, &mut Cli::command(), "netsim", &args.out)?;
+                clap_complete::generate_to(*shell, &mut shown(&Cli::command()), "netsim", &args.out)?;
             }
         }
         Generated::ConfigSchema => {

@@ -82,6 +82,51 @@ pub fn is_manifest(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Cli;
+    use clap::CommandFactory;
+    use std::path::PathBuf;
+
+    fn program() -> Command {
+        let mut program = Cli::command();
+        program.build();
+        program
+    }
+
+    /// What the file adds to a command line on which nothing but the command stands.
+    fn added(yaml: &str, command: &Command) -> Vec<String> {
+        let config = file::read(yaml, FILE_NAME, PathBuf::new(), &program());
+        let config = config.unwrap_or_else(|wrong| panic!("{yaml}: {}", wrong[0]));
+        let typed = Cli::command().ignore_errors(true).get_matches_from(["netsim", command.get_name()]);
+        let (_, typed) = typed.subcommand().unwrap();
+        let settings = settings::settings(&config, command, typed).unwrap();
+        settings.into_iter().map(|setting| setting.argument).collect()
+    }
+
+    /// Every option of every command that there is can be set, for it alone or for all.
+    #[test]
+    fn every_option_can_be_set() {
+        Cli::command().debug_assert();
+        let program = program();
+        assert!(commands(&program).count() > 3);
+        for command in commands(&program) {
+            let name = command.get_name();
+            for (long, arg) in options(command) {
+                let values = arg.get_possible_values();
+                let value = values.first().map_or("word", |value| value.get_name());
+                let (written, argument) = match takes(arg) {
+                    Some(Takes::Nothing | Takes::Times) => ("true".to_owned(), format!("--{long}")),
+                    _ => (value.to_owned(), format!("--{long}={value}")),
+                };
+                for yaml in [format!("{long}: {written}"), format!("{name}: {{{long}: {written}}}")] {
+                    assert_eq!(added(&yaml, command), [argument.as_str()], "{name}: {yaml}");
+                }
+                if takes(arg) == Some(Takes::Several) {
+                    let yaml = format!("{long}: [{value}, second]");
+                    assert_eq!(added(&yaml, command), [argument, format!("--{long}=second")], "{name}: {yaml}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_manifest_is_told_from_a_configuration() {
