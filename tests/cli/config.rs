@@ -149,3 +149,14 @@ fn the_documentation_shows_what_is_said() {
     let document = text_of("docs/configuration.md");
     assert!(document.contains(&format!("```text\n{said}```")), "{said}");
 }
+
+/// What lies in a repository that somebody else wrote cannot run programs or write elsewhere; what was named can.
+#[test]
+fn a_file_that_was_only_found_is_trusted_less() {
+    let scratch = repository("kubeconfig: gone\nsnapshot: {out: ../saved.json}\n");
+    assert_answer!("config-untrusted", in_folder(&scratch, "", "snapshot").exits(2));
+    let named = in_folder(&scratch, "", "snapshot --config netsim.yaml").exits(2);
+    named.says("cannot use kubeconfig gone").says("--out=../saved.json");
+    let scratch = repository("snapshot: {out: saved.json}\n");
+    in_folder(&scratch, "", "snapshot").exits(2).says("cannot use kubeconfig");
+}

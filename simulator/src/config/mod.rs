@@ -5,14 +5,15 @@
 //! netsim.yaml ── file ── entries ──┴─ settings ── `--key=value` after the command's name ── clap again
 //! ```
 //!
-//! Nothing here knows an option by name but those that say where the cluster is: what an option is called, whether it is
-//! a flag or takes values, and which values are good, is asked of the [`clap::Command`]. So every option of every
-//! command can be set. Nothing here opens a file; `load/config.rs` does.
+//! Nothing here knows an option by name but those that say where the cluster is, and those of `trust`: what an option is
+//! called, whether it is a flag or takes values, and which values are good, is asked of the [`clap::Command`]. So every
+//! option of every command can be set. Nothing here opens a file; `load/config.rs` does.
 
 pub mod file;
 pub mod parse;
 pub mod schema;
 pub mod settings;
+pub mod trust;
 
 pub use file::{Config, Entry};
 pub use settings::Setting;

@@ -45,7 +45,7 @@ pub fn schema(program: &Command) -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "netsim.yaml",
-        "description": "Options of netsim by their long names, for all commands that have them, or under a command's name.",
+        "description": "Options of netsim by their long names, for all commands, or under the name of one.",
         "type": ["object", "null"],
         "properties": properties,
         "additionalProperties": false,

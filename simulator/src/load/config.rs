@@ -1,6 +1,6 @@
 //! Finds and reads `netsim.yaml`.
 
-use crate::config::{Config, FILE_NAME, file, is_manifest};
+use crate::config::{Config, FILE_NAME, file, is_manifest, trust};
 use netsim_shared::diagnostic::Diagnostic;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,9 @@ pub fn load(named: Option<&Path>, program: &clap::Command) -> Result<Option<Conf
     };
     let Some((path, text)) = found else { return Ok(None) };
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-    file::read(&text, &path.display().to_string(), folder, program).map(Some)
+    let config = file::read(&text, &path.display().to_string(), folder, program)?;
+    let objections = if named.is_none() { trust::objections(&config) } else { Vec::new() };
+    if objections.is_empty() { Ok(Some(config)) } else { Err(objections) }
 }
 
 fn read(path: &Path) -> Result<String, Vec<Diagnostic>> {
