@@ -14,7 +14,7 @@ const WORKFLOW: &str = "deploy/ci/github/workflow.yml";
 const GITLAB: &str = "deploy/ci/gitlab.yml";
 const HOOKS: &str = ".pre-commit-hooks.yaml";
 /// Where the example cluster has its assertions, seen from the folder that scripts run in.
-const ASSERTIONS: &str = "k8s/assertions.yaml";
+const ASSERTIONS: &str = "k8s/connectivity.netsim.yaml";
 
 /// A script of one of the files.
 struct Script {
@@ -190,7 +190,8 @@ fn the_scripts_run() {
             wrong.push(format!("{}\n{answer}", script.place));
         }
         for call in script.calls() {
-            let file = call.split_once(" > ").map(|(_, file)| scratch.path().join(file.trim()));
+            let written = [" > ", " --output-file "].iter().find_map(|before| call.split_once(before));
+            let file = written.map(|(_, file)| scratch.path().join(file.split_whitespace().next().unwrap_or_default()));
             if file.is_some_and(|file| fs::read_to_string(file).unwrap_or_default().is_empty()) {
                 wrong.push(format!("{}: `{call}` wrote nothing", script.place));
             }
@@ -350,7 +351,8 @@ fn the_jobs_of_gitlab_are_sound() {
         assert!(!written.is_empty(), "{name} leaves nothing");
         let script = lines(&job["script"]).join("\n");
         for file in written {
-            assert!(script.contains(&format!("> {file}")), "{name}: nothing writes {file}");
+            let writes = ["> ", "--output-file "].iter().any(|before| script.contains(&format!("{before}{file}")));
+            assert!(writes, "{name}: nothing writes {file}");
         }
     }
 }

@@ -20,6 +20,7 @@ pub use settings::Setting;
 
 use clap::{Arg, ArgAction, Command};
 use netsim_shared::ingest::yaml::Node;
+use std::path::Path;
 
 /// What the file is called.
 pub const FILE_NAME: &str = "netsim.yaml";
@@ -78,6 +79,11 @@ pub fn is_manifest(text: &str) -> bool {
     // Several documents are no tree; a line is enough.
     let by_line = text.lines().filter_map(|line| line.split_once(':')).any(|(key, _)| says(key));
     by_line || Node::parse_one(text).is_ok_and(|root| root.get("kind").or(root.get("apiVersion")).is_some())
+}
+
+/// Whether a file holds options of netsim. It often lies among manifests, and is none.
+pub fn is_config(path: &Path, bytes: &[u8]) -> bool {
+    path.file_name().is_some_and(|name| name == FILE_NAME) && !is_manifest(&String::from_utf8_lossy(bytes))
 }
 
 #[cfg(test)]

@@ -8,7 +8,10 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 /// Options that say where the cluster is. Whoever names one of them means none of the others.
-const SOURCES: [&str; 4] = ["filename", "context", "kubeconfig", "in-cluster"];
+pub const SOURCES: [&str; 4] = ["filename", "context", "kubeconfig", "in-cluster"];
+/// Arguments of commands which compare clusters, by their ids: they say what is compared, and `filename` is more of it.
+/// What all commands share is not meant for these.
+const SIDES: [&str; 2] = ["sides", "base"];
 
 /// An argument that comes from the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub struct Setting {
     pub argument: String,
     /// Where the value stands.
     pub place: Place,
+    /// Whether it stands there for all commands.
+    pub shared: bool,
 }
 
 /// What the file adds to a command line. `command` is built, and `typed` are its matches.
@@ -35,6 +40,7 @@ pub fn settings(config: &Config, command: &Command, typed: &ArgMatches) -> Resul
     let own = |entry: &Entry| entry.command.as_deref() == Some(command.get_name());
     let is_source = |key: &str| SOURCES.contains(&key);
     let source_is_typed = all_typed.iter().any(|arg| arg.get_long().is_some_and(is_source));
+    let compares = command.get_arguments().any(|arg| SIDES.contains(&arg.get_id().as_str()));
     let own_source = config.entries.iter().any(|entry| own(entry) && is_source(&entry.key));
     let mut found = Vec::new();
     for (long, arg) in options(command) {
@@ -42,7 +48,8 @@ pub fn settings(config: &Config, command: &Command, typed: &ArgMatches) -> Resul
         let shared = |entry: &&Entry| entry.key == long && entry.command.is_none();
         let source = is_source(long);
         let entry = config.entries.iter().find(mine);
-        let entry = entry.or_else(|| config.entries.iter().find(shared).filter(|_| !(source && own_source)));
+        let entry =
+            entry.or_else(|| config.entries.iter().find(shared).filter(|_| !source || !(own_source || compares)));
         let Some(entry) = entry else { continue };
         let contradicted = all_typed.iter().any(|other| contradict(command, arg, other));
         if is_typed(arg) || contradicted || (source && source_is_typed) {
@@ -64,7 +71,8 @@ fn contradict(command: &Command, a: &Arg, b: &Arg) -> bool {
 }
 
 fn arguments(entry: &Entry, long: &str, arg: &Arg, folder: &Path) -> Vec<Setting> {
-    let setting = |argument: String, place: Place| Setting { key: long.to_owned(), argument, place };
+    let shared = entry.command.is_none();
+    let setting = |argument: String, place: Place| Setting { key: long.to_owned(), argument, place, shared };
     let values = entry.value.values();
     let place = || entry.value.place().clone();
     let times = |n: usize| (0..n).map(|_| setting(format!("--{long}"), place())).collect();
@@ -83,7 +91,8 @@ fn arguments(entry: &Entry, long: &str, arg: &Arg, folder: &Path) -> Vec<Setting
     }
 }
 
-fn is_path(arg: &Arg) -> bool {
+/// Whether the value of an option is a path.
+pub fn is_path(arg: &Arg) -> bool {
     matches!(
         arg.get_value_hint(),
         ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath | ValueHint::ExecutablePath
@@ -151,7 +160,8 @@ pub fn explain(error: &clap::Error, settings: &[Setting]) -> Option<Diagnostic> 
     let Some(ContextValue::Strings(valid)) = error.get(ContextKind::ValidValue) else { return Some(diagnostic) };
     let near = nearest(value.as_deref().unwrap_or_default(), valid.iter().map(String::as_str));
     let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-    Some(diagnostic.help(format!("it can be {}{near}", valid.join(", "))))
+    let own = if setting.shared { "; what is meant for one command belongs under its name" } else { "" };
+    Some(diagnostic.help(format!("it can be {}{near}{own}", valid.join(", "))))
 }
 
 #[cfg(test)]
@@ -175,7 +185,11 @@ mod tests {
             arg!([word] "a word"),
         ]);
         let color = arg!(-C --color <WHEN> "colours").global(true).value_parser(["never", "always"]);
-        Command::new("netsim").arg(color).subcommand(list).subcommand(Command::new("other").arg(arg!(--level <N> "n")))
+        let diff = Command::new("diff").args([
+            arg!(-f --filename <PATH> "both").action(ArgAction::Append),
+            arg!(sides: <SIDE> "sides").num_args(2),
+        ]);
+        Command::new("netsim").arg(color).subcommand(list).subcommand(diff)
     }
 
     fn added(yaml: &str, folder: &str, typed: &[&str]) -> Vec<String> {
@@ -232,6 +246,13 @@ mod tests {
         let yaml = "filename: [a]\n";
         assert_eq!(added(yaml, "", &["list", "--context", "x"]), ["list", "--context", "x"]);
         assert_eq!(added("filename: [a]\nlist: {context: x}", "", &["list"]), ["list", "--context=x"]);
+    }
+
+    #[test]
+    fn what_all_read_is_not_what_is_compared() {
+        assert_eq!(added("filename: [a]", "", &["diff", "old", "new"]), ["diff", "old", "new"]);
+        let own = added("diff: {filename: [a]}", "", &["diff", "old", "new"]);
+        assert_eq!(own, ["diff", "--filename=a", "old", "new"]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub fn load(named: Option<&Path>, program: &clap::Command) -> Result<Option<Conf
     let Some((path, text)) = found else { return Ok(None) };
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let config = file::read(&text, &path.display().to_string(), folder, program)?;
-    let objections = if named.is_none() { trust::objections(&config) } else { Vec::new() };
+    let objections = if named.is_none() { trust::objections(&config, program) } else { Vec::new() };
     if objections.is_empty() { Ok(Some(config)) } else { Err(objections) }
 }
 

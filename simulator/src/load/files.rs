@@ -80,18 +80,12 @@ fn read_one(source: &Source, default_namespace: &str) -> Result<Ingested, Diagno
         }
         Source::File(path) => {
             let bytes = std::fs::read(path).map_err(|error| cannot(path, &error))?;
-            if is_config(path, &bytes) {
+            if config::is_config(path, &bytes) {
                 return Ok(Ingested::default());
             }
             Ok(ingest(&path.display().to_string(), &bytes, default_namespace))
         }
     }
-}
-
-/// Whether a file holds options of netsim. It often lies among manifests, and is none.
-fn is_config(path: &Path, bytes: &[u8]) -> bool {
-    let named = path.file_name().is_some_and(|name| name == config::FILE_NAME);
-    named && !config::is_manifest(&String::from_utf8_lossy(bytes))
 }
 
 fn cannot(path: &Path, error: &std::io::Error) -> Diagnostic {
