@@ -122,6 +122,7 @@ fn what_is_wrong_is_told_with_its_place() {
         ),
         ("shapes", "strict: 5\nlist: {output: [json]}\nmatrix: true\nfilename: {a: b}\nnamespace:\n", "list"),
         ("value", "filename: [examples/shop]\ncolor: nevr\n", "list"),
+        ("other-value", "filename: [examples/shop]\noutput: csv\n", "can-reach shop/deploy/api shop/svc/db"),
         ("bool", "filename: [examples/shop]\nip-block-matches-pods: perhaps\n", "list"),
         ("later", "filename: [examples/shop]\npod-cidr:\n  - 10.0.0.0/33\n", "list"),
         ("other-command", "namespace: [shop, payments]\nfilename: [examples/shop]\n", "can-reach frontend api"),

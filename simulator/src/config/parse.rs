@@ -46,7 +46,7 @@ pub fn parse(
     }
     match program().try_get_matches_from(settings::with_settings(words, &built, &settings)) {
         Ok(matches) => Ok((matches, settings)),
-        Err(error) => Err(match settings::explain(&error, &settings) {
+        Err(error) => Err(match settings::explain(&error, &settings, &built) {
             Some(diagnostic) => Unparsed::Config(vec![diagnostic]),
             None => Unparsed::Usage(error),
         }),

@@ -1,6 +1,6 @@
 //! Which entries of the file a command line takes, and as which arguments.
 
-use super::{Config, Entry, Takes, options, takes};
+use super::{Config, Entry, Takes, commands, options, takes};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, ValueHint};
 use netsim_shared::diagnostic::{Diagnostic, Place, nearest};
@@ -137,7 +137,7 @@ fn command_at(typed: &[OsString], program: &Command) -> Option<usize> {
 }
 
 /// What clap has against a value of the file, with its place.
-pub fn explain(error: &clap::Error, settings: &[Setting]) -> Option<Diagnostic> {
+pub fn explain(error: &clap::Error, settings: &[Setting], program: &Command) -> Option<Diagnostic> {
     use clap::error::{ContextKind, ContextValue};
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
@@ -160,8 +160,13 @@ pub fn explain(error: &clap::Error, settings: &[Setting]) -> Option<Diagnostic> 
     let Some(ContextValue::Strings(valid)) = error.get(ContextKind::ValidValue) else { return Some(diagnostic) };
     let near = nearest(value.as_deref().unwrap_or_default(), valid.iter().map(String::as_str));
     let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-    let own = if setting.shared { "; what is meant for one command belongs under its name" } else { "" };
-    Some(diagnostic.help(format!("it can be {}{near}{own}", valid.join(", "))))
+    let takes_it = |command: &&Command| {
+        let arg = options(command).find(|(long, _)| *long == setting.key).map(|(_, arg)| arg);
+        arg.is_some_and(|arg| arg.get_possible_values().iter().any(|known| Some(known.get_name()) == value.as_deref()))
+    };
+    let other = commands(program).find(takes_it).filter(|_| setting.shared).map(Command::get_name);
+    let other = other.map_or(String::new(), |name| format!("; what is meant for `{name}` belongs under `{name}:`"));
+    Some(diagnostic.help(format!("it can be {}{near}{other}", valid.join(", "))))
 }
 
 #[cfg(test)]
