@@ -29,6 +29,7 @@ setup: ## install what the tests need and is missing
 	@missing=(); \
 	echo 'int main(void) { return 0; }' | gcc -x c - -o /dev/null 2>/dev/null || missing+=(gcc libc6-dev); \
 	command -v make >/dev/null || missing+=(make); \
+	command -v git >/dev/null || missing+=(git); \
 	command -v pkg-config >/dev/null || missing+=(pkg-config); \
 	pkg-config --exists 'libnftnl >= 1.2.4' 2>/dev/null || missing+=(libnftnl-dev); \
 	pkg-config --exists libmnl 2>/dev/null || missing+=(libmnl-dev); \

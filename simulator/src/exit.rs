@@ -4,7 +4,7 @@ use crate::args::Expect;
 use netsim_shared::query::Verdict;
 use std::process::ExitCode;
 
-/// Why the process ends. The numbers are documented in `docs/commands.md` and in `--help`.
+/// Why the process ends. The numbers are documented in `docs/commands/README.md` and in `--help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// Allowed, or done.

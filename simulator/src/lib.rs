@@ -7,19 +7,24 @@
 
 pub mod args;
 mod commands;
+pub mod config;
 mod exit;
 pub mod lint;
 pub mod load;
 mod report;
 
 use args::{Cli, Color, Command};
-use clap::{CommandFactory, FromArgMatches};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use exit::Exit;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Does what the command line asks for, and gives the exit code.
 pub fn run() -> ExitCode {
-    let matches = command().get_matches();
+    let (matches, settings) = match typed() {
+        Ok(typed) => typed,
+        Err(failure) => return failure.report().into(),
+    };
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
@@ -37,12 +42,28 @@ pub fn run() -> ExitCode {
         Command::ExplainRule(args) => commands::explain_rule::run(&args),
         Command::Suggest(args) => commands::suggest::run(&args),
         Command::Snapshot(args) => commands::snapshot::run(&args),
-        Command::Completions { shell } => commands::completions::run(shell, command()),
+        Command::Completions { shell } => commands::completions::run(shell, &command()),
+        Command::Generate(args) => commands::generate::run(&args),
     };
     match done {
         Ok(exit) => exit.into(),
-        Err(failure) => failure.report().into(),
+        Err(failure) => {
+            let exit = failure.report();
+            if exit != Exit::Ok {
+                report::diagnostics::print_settings(&settings);
+            }
+            exit.into()
+        }
     }
+}
+
+/// The command line, with what `netsim.yaml` adds to it. Help, version and bad usage end the process here.
+fn typed() -> Result<(ArgMatches, Vec<config::Setting>), Failure> {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    config::parse::parse(&command, &words, &load::config::load).map_err(|error| match error {
+        config::parse::Unparsed::Usage(error) => error.exit(),
+        config::parse::Unparsed::Config(diagnostics) => Failure::Load(load::LoadError(diagnostics)),
+    })
 }
 
 /// The command line; as the plugin `kubectl netsim` it calls itself so.

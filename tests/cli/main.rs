@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod ci;
+mod config;
 mod documents;
+mod generated;
 mod input;
 mod lint;
 mod lists;

@@ -1,31 +1,15 @@
 //! The program among shells: help, completions, colours, pipes, and as a plugin of kubectl.
 
 use crate::assert_answer;
+use crate::generated::commands;
 use crate::run::{PROGRAM, Scratch, netsim, quiet, run};
 use std::io::{BufRead, BufReader};
-
-const COMMANDS: [&str; 5] = ["can-reach", "list", "matrix", "snapshot", "completions"];
 
 #[test]
 fn help() {
     assert_answer!("help", netsim("--help").exits(0));
-    for command in COMMANDS {
+    for command in commands() {
         assert_answer!(format!("help-{command}"), netsim(&format!("{command} --help")).exits(0));
-    }
-}
-
-/// Every command, and every option of one, has its place in docs/commands.md.
-#[test]
-fn the_documentation_names_every_command_and_option() {
-    let text = crate::run::text_of("docs/commands.md");
-    for command in COMMANDS {
-        assert!(text.contains(&format!("\n## {command}\n")), "no section about {command}");
-        for word in netsim(&format!("{command} --help")).out.split_whitespace() {
-            let option = word.trim_matches(|c: char| !c.is_ascii_alphabetic() && c != '-');
-            if option.starts_with("--") && option.len() > 2 {
-                assert!(text.contains(&format!("`{option}")), "{command}: nothing about {option}");
-            }
-        }
     }
 }
 
@@ -48,8 +32,8 @@ fn bad_usage_ends_with_2() {
 fn completions() {
     let script = netsim("completions bash").exits(0);
     assert!(script.out.starts_with("_netsim()"), "{script}");
-    for command in COMMANDS {
-        assert!(script.out.contains(command), "{command} cannot be completed");
+    for command in commands() {
+        assert!(script.out.contains(&command), "{command} cannot be completed");
     }
     for shell in ["zsh", "fish", "elvish", "powershell"] {
         assert!(!netsim(&format!("completions {shell}")).exits(0).out.is_empty());

@@ -23,7 +23,7 @@ pub struct ClusterArgs {
 #[command(next_help_heading = "Input")]
 pub struct InputArgs {
     /// Manifests: a file, a directory (read recursively), a glob, or - for standard input; repeatable
-    #[arg(short = 'f', long = "filename", value_name = "PATH")]
+    #[arg(short = 'f', long = "filename", value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
     pub files: Vec<String>,
     /// The namespace of objects in files that name none
     #[arg(long, value_name = "NS", default_value = "default")]

@@ -1,6 +1,7 @@
 //! The command line, as it is typed: one file a command. Nothing here is looked up or opened.
 
 mod can_reach;
+mod generate;
 mod input;
 mod lint;
 mod list;
@@ -8,6 +9,7 @@ mod snapshot;
 mod suggest;
 
 pub use can_reach::{AnswerFormat, CanReach, Expect};
+pub use generate::{Generate, Generated};
 pub use input::{ClusterArgs, InputArgs};
 pub use lint::{ExplainRule, FailOn, FindingFormat, Lint};
 pub use list::{List, ListFilter, ListFormat, Matrix, MatrixFormat};
@@ -15,6 +17,7 @@ pub use snapshot::Snapshot;
 pub use suggest::Suggest;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
 
 /// What can reach what in a Kubernetes cluster, and why.
 ///
@@ -45,6 +48,19 @@ pub struct Cli {
     /// When to colour the output.
     #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN", display_order = 900)]
     pub color: Color,
+    /// Read options from this file [default: netsim.yaml, here or in a folder above]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "NETSIM_CONFIG",
+        hide_env_values = true,
+        global = true,
+        display_order = 901
+    )]
+    pub config: Option<PathBuf>,
+    /// Read options from no file, whatever --config says
+    #[arg(long, global = true, display_order = 902)]
+    pub no_config: bool,
 }
 
 /// The commands.
@@ -140,6 +156,9 @@ Examples:
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Write files for packages: man pages, completions, the schema of netsim.yaml
+    #[command(hide = true)]
+    Generate(Generate),
 }
 
 /// When to colour.

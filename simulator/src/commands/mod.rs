@@ -4,6 +4,7 @@ pub mod can_reach;
 pub mod completions;
 pub mod explain_rule;
 pub mod filter;
+pub mod generate;
 pub mod lint;
 pub mod list;
 pub mod matrix;

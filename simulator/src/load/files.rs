@@ -2,6 +2,7 @@
 
 use super::LoadError;
 use super::progress::Progress;
+use crate::config;
 use netsim_shared::diagnostic::Diagnostic;
 use netsim_shared::ingest::{Ingested, Keep, ingest_keeping};
 use rayon::prelude::*;
@@ -84,6 +85,9 @@ fn read_one(source: &Source, default_namespace: &str, keep: Keep) -> Result<Inge
         }
         Source::File(path) => {
             let bytes = std::fs::read(path).map_err(|error| cannot(path, &error))?;
+            if config::is_config(path, &bytes) {
+                return Ok(Ingested::default());
+            }
             Ok(ingest_keeping(&path.display().to_string(), &bytes, default_namespace, keep))
         }
     }

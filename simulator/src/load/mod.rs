@@ -1,5 +1,6 @@
 //! From the input options to an index and a compiled cluster. The one place that reads files.
 
+pub(crate) mod config;
 pub mod files;
 pub mod live;
 pub(crate) mod progress;

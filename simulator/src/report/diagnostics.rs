@@ -1,6 +1,7 @@
 //! Messages about the input, on standard error.
 
 use super::style;
+use crate::config::Setting;
 use netsim_shared::cluster::ClusterIndex;
 use netsim_shared::diagnostic::{Diagnostic, Severity};
 use netsim_shared::object::ForeignPolicy;
@@ -38,6 +39,14 @@ pub fn print_question(error: &QueryError) {
 /// Prints why the output could not be written.
 pub fn print_output(error: &std::io::Error) {
     print(&Diagnostic::error(format!("the output cannot be written: {error}")));
+}
+
+/// Prints what was not typed but comes from a configuration, for the one who wonders.
+pub fn print_settings(settings: &[Setting]) {
+    let shown = settings.iter().map(|setting| format!("{} (line {})", setting.argument, setting.place.line));
+    if let Some(first) = settings.first() {
+        say(&format!("note: {} adds {}", first.place.source, shown.collect::<Vec<_>>().join(", ")));
+    }
 }
 
 /// Says something that is neither error nor warning.

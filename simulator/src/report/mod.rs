@@ -6,6 +6,7 @@ pub mod connections;
 pub mod diagnostics;
 pub mod findings;
 pub mod junit;
+pub mod man;
 pub mod output;
 pub mod style;
 pub mod table;

@@ -102,3 +102,37 @@ fn joined(lines: &[&str]) -> Vec<String> {
     let text = lines.join("\n").replace("\\\n", "");
     text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
 }
+
+/// The blocks of one language.
+pub fn fenced(text: &str, language: &str) -> Vec<String> {
+    fences(text).into_iter().filter(|fence| fence.language == language).map(|fence| fence.body).collect()
+}
+
+/// The files that a document has its reader write: blocks behind a comment with their name.
+///
+/// ```text
+/// <!-- file: netsim.yaml -->
+/// ```
+pub fn files(text: &str) -> Vec<(String, String)> {
+    fences(text).into_iter().filter_map(|fence| Some((fence.file?, fence.body))).collect()
+}
+
+struct Fence {
+    language: String,
+    file: Option<String>,
+    body: String,
+}
+
+fn fences(text: &str) -> Vec<Fence> {
+    let (mut found, mut file, mut lines) = (Vec::new(), None, text.lines());
+    while let Some(line) = lines.next() {
+        if let Some(language) = line.trim().strip_prefix("```") {
+            let body: Vec<String> =
+                lines.by_ref().take_while(|line| line.trim() != "```").map(|line| format!("{line}\n")).collect();
+            found.push(Fence { language: language.to_owned(), file: file.take(), body: body.concat() });
+        }
+        let name = line.strip_prefix("<!-- file: ").and_then(|rest| rest.strip_suffix(" -->"));
+        file = name.map(str::to_owned);
+    }
+    found
+}

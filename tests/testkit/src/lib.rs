@@ -6,6 +6,7 @@
 //! - [`command`]: programs from the outside
 //! - [`apiserver`]: an API server in the process
 //! - [`documents`]: the shell blocks of documents
+//! - [`yaml`]: YAML as JSON values
 //! - [`netns`]: pods and nodes as network namespaces, real packets between them (Linux)
 
 pub mod apiserver;
@@ -16,3 +17,4 @@ pub mod fixture;
 #[cfg(target_os = "linux")]
 pub mod netns;
 pub mod synthetic;
+pub mod yaml;
