@@ -12,7 +12,9 @@ const WRONG: &str = "-f tests/cli/inputs/lint-wrong.yaml";
 
 #[test]
 fn forms() {
-    for (name, options) in [("text", ""), ("json", " -o json"), ("github", " -o github"), ("junit", " -o junit")] {
+    for (name, options) in
+        [("text", ""), ("json", " -o json"), ("github", " -o github"), ("gitlab", " -o gitlab"), ("junit", " -o junit")]
+    {
         assert_answer!(format!("lint-{name}"), netsim(&format!("lint {INPUT}{options}")).exits(1));
         assert_answer!(format!("lint-wrong-{name}"), netsim(&format!("lint {WRONG}{options}")).exits(2));
     }

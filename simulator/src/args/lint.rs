@@ -63,6 +63,8 @@ pub enum FindingFormat {
     Sarif,
     /// Annotations of GitHub Actions.
     Github,
+    /// Code Quality report of GitLab.
+    Gitlab,
     /// JUnit XML, a test case a finding.
     Junit,
 }

@@ -1,6 +1,7 @@
 //! What `lint` found, one file a form.
 
 mod github;
+mod gitlab;
 mod json;
 mod junit;
 mod sarif;
@@ -22,6 +23,7 @@ pub fn write(out: &mut dyn Write, report: &Report, format: FindingFormat) -> io:
         FindingFormat::Json => json::write(out, report),
         FindingFormat::Sarif => sarif::write(out, report),
         FindingFormat::Github => github::write(out, report),
+        FindingFormat::Gitlab => gitlab::write(out, report),
         FindingFormat::Junit => junit::write(out, report),
     }
 }
