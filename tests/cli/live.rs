@@ -76,6 +76,31 @@ fn live_answers_in_full() {
     assert_answer!("live-forbidden", netsim(&format!("can-reach {live} x/client x/svc/web:80")).exits(2));
 }
 
+/// Of a live cluster lint says objects and their parts, and asks who may write policies; a snapshot
+/// keeps that where it is asked to.
+#[test]
+fn lint_of_a_live_cluster() {
+    let cluster = Cluster::start();
+    let live = format!("--kubeconfig {} --context kind-a", cluster.kubeconfig);
+    for object in [
+        r#"{"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "lost", "namespace": "x"},
+            "spec": {"podSelector": {"matchLabels": {"app": "lost"}}, "policyTypes": ["Ingress"]}}"#,
+        r#"{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "policies"},
+            "rules": [{"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["create"]}]}"#,
+    ] {
+        cluster.server.apply(serde_json::from_str(object).unwrap());
+    }
+    assert_answer!("live-lint", netsim(&format!("lint {live} --select NS004")).exits(1));
+    assert!(cluster.server.requests().keys().any(|path| path.contains("clusterrolebindings")));
+    assert!(!netsim(&format!("snapshot {live}")).out.contains("ClusterRole"));
+    let snapshot = netsim(&format!("snapshot {live} --with-rbac")).exits(0);
+    assert!(snapshot.out.contains("ClusterRole"), "{snapshot}");
+    let file = cluster.scratch.file("snapshot.json", &snapshot.out);
+    netsim(&format!("lint -f {file} --select NS004")).exits(1);
+    cluster.server.forbid("clusterroles");
+    assert_answer!("live-lint-forbidden", netsim(&format!("lint {live} --select NS023")).exits(0));
+}
+
 #[test]
 fn a_snapshot_goes_to_standard_output_and_keeps_secrets_out() {
     let cluster = Cluster::start();

@@ -59,7 +59,7 @@ pub struct Found {
     /// What to do about it.
     pub help: Option<String>,
     /// Other places that have to do with it, and what is there.
-    pub related: Vec<(String, Place)>,
+    pub related: Vec<(String, Option<Place>)>,
 }
 
 impl Found {
@@ -79,9 +79,9 @@ impl Found {
         self
     }
 
-    /// The same with another place, where it has one.
+    /// The same with something else that has to do with it, and where that is.
     pub fn related(mut self, what: impl Into<String>, place: Option<Place>) -> Self {
-        self.related.extend(place.map(|place| (what.into(), place)));
+        self.related.push((what.into(), place));
         self
     }
 
@@ -120,7 +120,7 @@ pub struct Finding {
     /// What to do about it.
     pub help: Option<String>,
     /// Other places that have to do with it.
-    pub related: Vec<(String, Place)>,
+    pub related: Vec<(String, Option<Place>)>,
     /// What stays the same while lines move: of rule, object and path.
     pub fingerprint: String,
 }
@@ -140,6 +140,14 @@ impl Finding {
             related: Vec::new(),
             fingerprint: fingerprint(&[rule.id, source, &diagnostic.message]),
         }
+    }
+}
+
+impl Finding {
+    /// The same without places, for what stands in no file.
+    pub fn without_places(self) -> Self {
+        let related = self.related.into_iter().map(|(what, _)| (what, None)).collect();
+        Finding { place: None, related, ..self }
     }
 }
 

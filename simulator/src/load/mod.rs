@@ -79,6 +79,11 @@ pub fn compile(ingested: Ingested, modes: &Modes) -> Result<Loaded, LoadError> {
     Ok(Loaded { index, compiled })
 }
 
+/// Whether a live cluster is what options come to.
+pub fn is_live(args: &InputArgs) -> bool {
+    args.files.is_empty() && (names_cluster(&args.cluster) || !files::stdin_is_piped())
+}
+
 /// Reads the input without judging it: what is wrong with manifests is among the diagnostics. What
 /// could not be read of a live cluster goes to `warn`.
 ///
@@ -90,7 +95,7 @@ pub fn read(args: &InputArgs, depth: Depth, warn: &mut dyn FnMut(&Diagnostic)) -
         Depth::Everything => (Keep::Everything, Extent::WithAccess),
     };
     let progress = &mut Progress::new();
-    let live = is_live(&args.cluster);
+    let live = names_cluster(&args.cluster);
     if live && !args.files.is_empty() {
         let error = Diagnostic::error("files and a live cluster cannot be read together");
         return Err(LoadError::one(error.help("give either -f, or --context, --kubeconfig or --in-cluster")));
@@ -98,7 +103,7 @@ pub fn read(args: &InputArgs, depth: Depth, warn: &mut dyn FnMut(&Diagnostic)) -
     if !args.files.is_empty() {
         return files::read(&args.files, &args.default_namespace, keep, progress);
     }
-    if !live && files::stdin_is_piped() {
+    if !is_live(args) {
         return files::read(&["-".to_owned()], &args.default_namespace, keep, progress);
     }
     let fetched = live::fetch(&cluster_ref(&args.cluster), extent, &mut |what, count| {
@@ -136,7 +141,8 @@ pub fn text_of(path: &Path) -> Result<(String, String), LoadError> {
     }
 }
 
-fn is_live(args: &ClusterArgs) -> bool {
+/// Whether options name a live cluster.
+pub fn names_cluster(args: &ClusterArgs) -> bool {
     args.context.is_some() || args.kubeconfig.is_some() || args.in_cluster
 }
 

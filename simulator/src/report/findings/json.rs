@@ -57,7 +57,7 @@ struct PlaceJson<'r> {
 struct RelatedJson<'r> {
     message: &'r str,
     #[serde(flatten)]
-    place: PlaceJson<'r>,
+    place: Option<PlaceJson<'r>>,
 }
 
 impl<'r> From<&'r Place> for PlaceJson<'r> {
@@ -82,7 +82,7 @@ impl<'r> From<&'r Finding> for FindingJson<'r> {
             related: finding
                 .related
                 .iter()
-                .map(|(message, place)| RelatedJson { message, place: place.into() })
+                .map(|(message, place)| RelatedJson { message, place: place.as_ref().map(Into::into) })
                 .collect(),
             fingerprint: &finding.fingerprint,
             help_uri: page_of(finding.rule.id),

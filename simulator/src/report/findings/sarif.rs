@@ -92,7 +92,7 @@ fn result(finding: &Finding, root: &Root) -> Value {
         .related
         .iter()
         .filter_map(|(what, place)| {
-            Some(json!({"physicalLocation": physical(place, root)?, "message": {"text": what}}))
+            Some(json!({"physicalLocation": physical(place.as_ref()?, root)?, "message": {"text": what}}))
         })
         .collect();
     let mut result = json!({

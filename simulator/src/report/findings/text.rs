@@ -29,10 +29,12 @@ fn one(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
         writeln!(out, "{line}")?;
     }
     if !finding.object.name.is_empty() {
-        writeln!(out, "  {quiet}= in: {}{quiet:#}", finding.object)?;
+        let path = if finding.place.is_none() { format!(" {}", finding.path) } else { String::new() };
+        writeln!(out, "  {quiet}= in: {}{path}{quiet:#}", finding.object)?;
     }
     for (what, place) in &finding.related {
-        writeln!(out, "  {quiet}= see: {what}  {}:{}{quiet:#}", place.source, place.line)?;
+        let place = place.as_ref().map_or(String::new(), |place| format!("  {}:{}", place.source, place.line));
+        writeln!(out, "  {quiet}= see: {what}{place}{quiet:#}")?;
     }
     writeln!(out)
 }
