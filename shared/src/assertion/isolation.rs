@@ -156,13 +156,7 @@ const OUTSIDE: Party = Party::Address(std::net::IpAddr::V4(std::net::Ipv4Addr::U
 type Cell = (ValueId, Vec<Option<ClassId>>, Vec<bool>, Option<EndpointId>);
 
 /// Looks for connections between different values.
-pub(super) fn check(
-    checker: &Checker<'_>,
-    resolver: &Resolver<'_>,
-    ready: &Ready,
-    by: &Label,
-    found: &mut Collected,
-) {
+pub(super) fn check(checker: &Checker<'_>, resolver: &Resolver<'_>, ready: &Ready, by: &Label, found: &mut Collected) {
     ready.notes.iter().for_each(|note| found.note(note.clone()));
     let labelled: RoaringBitmap = ready.values.iter().fold(RoaringBitmap::new(), |all, (_, some)| all | some);
     let mut cells: BTreeMap<Cell, (EndpointId, usize)> = BTreeMap::new();

@@ -15,7 +15,9 @@ pub mod reach;
 mod resolve;
 
 pub use check::{Checked, Checker, Finding, Status};
-pub use parse::{ASSERTIONS, ENDS_KEYS, EXCEPT_KEYS, ISOLATED_KEYS, ONLY_KEYS, PODS_KEYS, SUITE_KEYS, TEST_KEYS, parse};
+pub use parse::{
+    ASSERTIONS, ENDS_KEYS, EXCEPT_KEYS, ISOLATED_KEYS, ONLY_KEYS, PODS_KEYS, SUITE_KEYS, TEST_KEYS, parse,
+};
 pub use resolve::{ToAllow, WhereTo};
 
 use crate::diagnostic::Place;

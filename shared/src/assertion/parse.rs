@@ -122,12 +122,7 @@ impl<'t> Reader<'t> {
     }
 
     /// The entries of a mapping, of which none is unknown; `None`, and said, when it is no mapping.
-    fn entries<'n>(
-        &mut self,
-        node: &'n Node<'t>,
-        what: &str,
-        known: &[&str],
-    ) -> Option<&'n [(Node<'t>, Node<'t>)]> {
+    fn entries<'n>(&mut self, node: &'n Node<'t>, what: &str, known: &[&str]) -> Option<&'n [(Node<'t>, Node<'t>)]> {
         let Value::Map(entries) = &node.value else {
             self.error(&node.span, format!("{what} is a mapping"), format!("it has {}", known.join(", ")));
             return None;

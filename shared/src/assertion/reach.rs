@@ -145,8 +145,9 @@ impl<'c> Reachability<'c> {
                 for (endpoints, ports) in less(self.parts(maybe, direction, near, scope, fine), &sure) {
                     let doubted = self.doubted(near, &endpoints);
                     beyond.assumed |= doubted.len() < endpoints.len();
-                    let not_its_own =
-                        doubted.into_iter().filter(|id| own_node(self.compiled, near, Party::Endpoint(*id)) != Some(true));
+                    let not_its_own = doubted
+                        .into_iter()
+                        .filter(|id| own_node(self.compiled, near, Party::Endpoint(*id)) != Some(true));
                     add(&mut beyond.doubtful, not_its_own.collect(), &ports);
                 }
             }

@@ -4,11 +4,13 @@ mod can_reach;
 mod input;
 mod list;
 mod snapshot;
+mod test;
 
 pub use can_reach::{AnswerFormat, CanReach, Expect};
 pub use input::{ClusterArgs, InputArgs};
 pub use list::{List, ListFilter, ListFormat, Matrix, MatrixFormat};
 pub use snapshot::Snapshot;
+pub use test::{Test, TestFormat};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -85,6 +87,27 @@ Examples:
   netsim matrix -f k8s/ --port 5432
   netsim matrix -f k8s/ -n shop -o md")]
     Matrix(Matrix),
+    /// Check assertions about who can reach whom, for CI
+    #[command(after_help = "\
+A file of tests:
+  apiVersion: netsim.dev/v1alpha1
+  kind: ConnectivityTest
+  input: [k8s/]                         # relative to this file; -f and the like replace it
+  tests:
+    - name: customers get to the shop
+      because: without it nobody buys
+      allowed: {from: ingress/deploy/controller, to: 'shop/svc/frontend:80'}
+    - denied: {from: ['shop/*', 203.0.113.0/24], to: 'payments/svc/ledger:9000'}
+    - onlyFrom: {from: shop/deploy/api, to: 'shop/svc/db:5432'}
+    - onlyTo: {from: shop/deploy/frontend, to: ['shop/svc/api:8080', kube-system/svc/kube-dns]}
+    - isolated: {by: tenant, except: [{from: 'monitoring/*'}]}
+Exit codes: 0 all hold, 1 some fail, 2 bad input, 3 none fails and some cannot be told.
+
+Examples:
+  netsim test tests/
+  netsim test tests/ -f k8s/ -o junit --output-file report.xml
+  netsim test tests/shop.netsim.yaml --context prod --filter db")]
+    Test(Test),
     /// Save what netsim needs of a live cluster in one file
     #[command(after_help = "\
 The file holds no Secrets, no environment variables and no commands of containers.

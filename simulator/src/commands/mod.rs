@@ -6,3 +6,4 @@ pub mod filter;
 pub mod list;
 pub mod matrix;
 pub mod snapshot;
+pub mod test;

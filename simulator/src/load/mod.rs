@@ -90,7 +90,8 @@ fn read(args: &InputArgs, progress: &mut Progress, warn: &mut dyn FnMut(&Diagnos
     Ok(all)
 }
 
-fn is_live(args: &ClusterArgs) -> bool {
+/// Whether options name a live cluster.
+pub(crate) fn is_live(args: &ClusterArgs) -> bool {
     args.context.is_some() || args.kubeconfig.is_some() || args.in_cluster
 }
 
