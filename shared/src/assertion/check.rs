@@ -144,15 +144,15 @@ impl<'c> Checker<'c> {
     fn one(&self, resolver: &Resolver<'_>, ready: &Ready<'_>) -> Checked {
         let mut found = Collected::default();
         match ready {
-            Ready::Allowed(ends) => expect(resolver, ends, Expected::Allowed, &mut found),
-            Ready::Denied(ends) => expect(resolver, ends, Expected::Denied, &mut found),
+            Ready::Allowed(ends) => self.expect(resolver, ends, Expected::Allowed, &mut found),
+            Ready::Denied(ends) => self.expect(resolver, ends, Expected::Denied, &mut found),
             Ready::OnlyFrom(ends, only) => {
-                expect(resolver, ends, Expected::Reached, &mut found);
+                self.expect(resolver, ends, Expected::Reached, &mut found);
                 self.only_from(resolver, ends, only, &mut found);
                 self.incomplete("others", &shown(&ends.to), &mut found);
             }
             Ready::OnlyTo(ends, only) => {
-                expect(resolver, ends, Expected::Reached, &mut found);
+                self.expect(resolver, ends, Expected::Reached, &mut found);
                 self.only_to(resolver, ends, only, &mut found);
                 let from: Vec<&str> = ends.from.iter().map(|source| source.shown.as_str()).collect();
                 self.incomplete(&from.join(", "), "others", &mut found);
@@ -204,6 +204,57 @@ impl<'c> Checker<'c> {
                 Answer { verdict: Verdict::Denied, connections: Vec::new(), notes: Vec::new(), incomplete: foreign };
             let (source, destination) = (source.to_owned(), destination.to_owned());
             found.findings.push((Status::Unknown, Finding { source, destination, answer, open: Vec::new() }));
+        }
+    }
+
+    /// Asks every pair of ends.
+    fn expect(&self, resolver: &Resolver<'_>, ends: &Found, expected: Expected, found: &mut Collected) {
+        for source in &ends.from {
+            for goal in &ends.to {
+                let mut touched = source.touched.clone();
+                touched.join(&goal.touched);
+                let (selection, destination) = (source.selection.clone(), goal.destination.clone());
+                let mut answer = answer(resolver, selection, destination, goal.protocol, touched);
+                if answer.connections.is_empty() && answer.notes.is_empty() {
+                    answer.notes.push("there is no pair of different pods to ask about".to_owned());
+                }
+                found.assumed |= answer.connections.iter().any(rests_on_assumption);
+                let breaks = answer.connections.iter().any(|connection| expected.is_broken_by(connection));
+                let untold = answer.connections.iter().any(|connection| connection.verdict == Verdict::Unknown);
+                let absent = answer.verdict == Verdict::Unknown && !untold;
+                let status = match (answer.incomplete.is_empty(), breaks, untold || absent) {
+                    (true, true, _) => Status::Failed,
+                    (true, false, false) => {
+                        answer.notes.into_iter().for_each(|note| found.note(note));
+                        continue;
+                    }
+                    (false, _, _) | (true, false, true) => Status::Unknown,
+                };
+                answer.connections.retain(|connection| {
+                    expected.is_broken_by(connection) || (!breaks && connection.verdict == Verdict::Unknown)
+                });
+                let mut open = vec![None; answer.connections.len()];
+                for (connection, open) in answer.connections.iter_mut().zip(&mut open) {
+                    if expected == Expected::Denied {
+                        self.show_a_port(connection, open);
+                    }
+                }
+                let (source, destination) = (source.shown.clone(), goal.shown.clone());
+                found.push(status, Finding { source, destination, answer, open });
+            }
+        }
+    }
+
+    /// A question about every port is answered by the ports that are open; why is seen on one of them.
+    fn show_a_port(&self, connection: &mut Connection, open: &mut Option<PortSet>) {
+        let (Judged::Ports(by_family), Some(destination)) = (&connection.judged, &connection.destination) else {
+            return;
+        };
+        let ports = by_family.iter().fold(PortSet::EMPTY, |all, (_, ports)| all.union(ports));
+        if !ports.is_empty() {
+            let source = (&connection.source, connection.sources);
+            let destination = (destination, connection.destinations);
+            (*connection, *open) = self.on_example_port(source, destination, &ports);
         }
     }
 
@@ -575,39 +626,6 @@ impl Expected {
             (Expected::Reached, Verdict::Mixed) => connection.port.is_some(),
             (Expected::Allowed | Expected::Reached, verdict) => verdict != Verdict::Allowed,
             (Expected::Denied, verdict) => verdict != Verdict::Denied,
-        }
-    }
-}
-
-/// Asks every pair of ends.
-fn expect(resolver: &Resolver<'_>, ends: &Found, expected: Expected, found: &mut Collected) {
-    for source in &ends.from {
-        for goal in &ends.to {
-            let mut touched = source.touched.clone();
-            touched.join(&goal.touched);
-            let (selection, destination) = (source.selection.clone(), goal.destination.clone());
-            let mut answer = answer(resolver, selection, destination, goal.protocol, touched);
-            if answer.connections.is_empty() && answer.notes.is_empty() {
-                answer.notes.push("there is no pair of different pods to ask about".to_owned());
-            }
-            found.assumed |= answer.connections.iter().any(rests_on_assumption);
-            let breaks = answer.connections.iter().any(|connection| expected.is_broken_by(connection));
-            let untold = answer.connections.iter().any(|connection| connection.verdict == Verdict::Unknown);
-            let absent = answer.verdict == Verdict::Unknown && !untold;
-            let status = match (answer.incomplete.is_empty(), breaks, untold || absent) {
-                (true, true, _) => Status::Failed,
-                (true, false, false) => {
-                    answer.notes.into_iter().for_each(|note| found.note(note));
-                    continue;
-                }
-                (false, _, _) | (true, false, true) => Status::Unknown,
-            };
-            answer.connections.retain(|connection| {
-                expected.is_broken_by(connection) || (!breaks && connection.verdict == Verdict::Unknown)
-            });
-            let open = vec![None; answer.connections.len()];
-            let (source, destination) = (source.shown.clone(), goal.shown.clone());
-            found.push(status, Finding { source, destination, answer, open });
         }
     }
 }

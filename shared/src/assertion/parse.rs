@@ -116,7 +116,7 @@ impl<'t> Reader<'t> {
                 let help = format!("manifests are named with -f: netsim test TESTS -f {}", self.source);
                 self.error(&at("kind"), format!("this is a manifest ({other}), not a file of tests"), help);
             }
-            _ => self.error(&start, "this is not a file of tests: it does not say so", head()),
+            _ => self.error(&start, "this is not a file of tests: it has no `apiVersion` and `kind`", head()),
         }
         false
     }

@@ -10,7 +10,7 @@ use crate::report::{diagnostics, test_json, test_text};
 use netsim_shared::assertion::{Checked, Checker, Status, Suite, Test, parse};
 use netsim_shared::diagnostic::{Diagnostic, Place, nearest};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// What came of a test.
 pub struct Result<'r> {
@@ -154,6 +154,16 @@ fn inputs(suites: &[Suite], args: &InputArgs) -> std::result::Result<Inputs, Loa
     let (mut inputs, mut wrong) = (Inputs { all: Vec::new(), of_suite: Vec::new() }, Vec::new());
     for suite in suites {
         let paths = if given { args.files.clone() } else { beside(suite) };
+        if !given {
+            // Each path that names nothing is told at its own place.
+            let looked = paths.iter().zip(&suite.input).map(|(path, (_, place))| (files::look(path), place));
+            let missing = looked.filter_map(|(found, place)| found.err().map(|error| at(error, Some(place))));
+            let before = wrong.len();
+            wrong.extend(missing);
+            if wrong.len() > before {
+                continue;
+            }
+        }
         if let Some(known) = inputs.all.iter().position(|input| input.paths == paths) {
             inputs.of_suite.push(known);
             continue;
@@ -187,11 +197,27 @@ fn at(mut diagnostic: Diagnostic, place: Option<&Place>) -> Diagnostic {
 fn beside(suite: &Suite) -> Vec<String> {
     let folder = Path::new(&*suite.source).parent().unwrap_or(Path::new(""));
     let path = |(path, _): &(String, Place)| {
-        let joined: PathBuf = folder.join(path).components().collect();
+        let joined = tidy(&folder.join(path));
         // `.` beside a file without a folder is where we are.
         if joined.as_os_str().is_empty() { ".".to_owned() } else { joined.display().to_string() }
     };
     suite.input.iter().map(path).collect()
+}
+
+/// A path without `.`, and without `..` where it leads back out of a folder. It may not out of a link.
+fn tidy(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for component in path.components() {
+        let back = component == Component::ParentDir
+            && matches!(out.components().next_back(), Some(Component::Normal(_)))
+            && !out.is_symlink();
+        if back {
+            out.pop();
+        } else if component != Component::CurDir {
+            out.push(component);
+        }
+    }
+    out
 }
 
 fn print(args: &Args, results: &[Results<'_>]) -> io::Result<()> {
@@ -237,7 +263,7 @@ fn junit_suite(suite: &Results<'_>) -> io::Result<junit::Suite> {
     for result in &suite.results {
         let problem = || -> io::Result<Problem> {
             let text = test_text::plain_details(suite, result)?;
-            let kind = result.test.assertion.key().to_owned();
+            let kind = format!("{} assertion", result.test.assertion.key());
             Ok(Problem { kind, message: test_text::headline(result), text })
         };
         let outcome = match result.checked.status {
@@ -259,7 +285,7 @@ fn tap_point(suite: &Results<'_>, result: &Result<'_>) -> io::Result<Point> {
         let place = &result.test.place;
         Some(tap::Diagnostic {
             message: test_text::headline(result),
-            severity: result.checked.status.as_str(),
+            severity: if result.checked.status == Status::Failed { "fail" } else { "unknown" },
             at: At { file: place.source.to_string(), line: place.line },
             details: test_text::plain_details(suite, result)?,
         })

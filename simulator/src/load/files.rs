@@ -139,6 +139,14 @@ pub fn tests(arguments: &[String]) -> Result<Vec<PathBuf>, LoadError> {
     if wrong.is_empty() { Ok(found) } else { Err(LoadError(wrong)) }
 }
 
+/// Whether an argument names manifests.
+///
+/// # Errors
+/// When it names nothing.
+pub fn look(argument: &str) -> Result<(), Diagnostic> {
+    find(argument).map(drop)
+}
+
 /// The text of a file.
 ///
 /// # Errors

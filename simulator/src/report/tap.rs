@@ -20,7 +20,7 @@ pub struct Point {
 pub struct Diagnostic {
     /// One line.
     pub message: String,
-    /// `failed` or `unknown`.
+    /// `fail` or `unknown`.
     pub severity: &'static str,
     /// Where the test stands.
     pub at: At,
