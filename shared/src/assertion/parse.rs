@@ -136,6 +136,7 @@ impl<'t> Reader<'t> {
                 (_, "only") => {
                     "write onlyFrom (nothing else reaches `to`) or onlyTo (`from` reaches nothing else)".to_owned()
                 }
+                (_, "port" | "protocol") => "a source has no port: it is that of the destination".to_owned(),
                 (Some(meant), _) => format!("did you mean `{meant}`?"),
                 (None, _) => format!("{what} has {}", known.join(", ")),
             };
@@ -240,9 +241,13 @@ impl<'t> Reader<'t> {
     }
 
     fn ends(&mut self, node: &Node<'t>, what: &str, keys: &[&str]) -> Option<Ends> {
+        let before = self.wrong.len();
         self.entries(node, what, keys)?;
+        // What is missing is probably what has a key that is not known.
+        let misspelt = self.wrong.len() > before;
         let mut end = |key: &str, end| match node.get(key) {
             Some(value) => self.all(value, key, end),
+            None if misspelt => None,
             None => {
                 let start = node.span.start..node.span.start + 1;
                 self.error(&start, format!("{what} has no `{key}`"), "it needs `from` and `to`");
