@@ -11,7 +11,7 @@ const INPUTS: &str = "tests/cli/inputs/connectivity";
 const FORMATS: [&str; 4] = ["text", "json", "junit", "tap"];
 
 fn test(file: &str, options: &str) -> Answer {
-    netsim(&format!("test {INPUTS}/{file} {options}"))
+    netsim(format!("test {INPUTS}/{file} {options}").trim_end())
 }
 
 #[test]
@@ -48,6 +48,19 @@ fn wrong_files_in_full() {
     assert_answer!("test-bad-paths", netsim("test nowhere.netsim.yaml tests/fixtures 'no*.netsim.yaml'").exits(2));
     assert_answer!("test-bad-filter", netsim("test examples/shop --filter datenbank").exits(2));
     assert_answer!("test-bad-usage", netsim("test").exits(2));
+}
+
+/// Every option has its place in the command's page.
+#[test]
+fn help() {
+    let help = netsim("test --help").exits(0);
+    let page = text_of("docs/commands/test.md") + &text_of("docs/commands.md");
+    for word in help.out.split_whitespace() {
+        let option = word.trim_matches(|c: char| !c.is_ascii_alphabetic() && c != '-');
+        let is_option = option.starts_with("--") && option.len() > 2;
+        assert!(!is_option || page.contains(&format!("`{option}")), "nothing about {option}");
+    }
+    assert_answer!("help-test", help);
 }
 
 /// One that fails counts for more than one that cannot be told.

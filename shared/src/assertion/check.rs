@@ -274,7 +274,7 @@ impl<'c> Checker<'c> {
                         let beyond = self.reachability().beyond(Direction::Ingress, party, scope, &fine);
                         self.violations(resolver, Direction::Ingress, &near, beyond, &mut violations);
                         if let (Some(service), true) = (hides_source, only.outside) {
-                            self.from_outside(service, &near, &fine, &mut violations);
+                            self.outside_through(service, &near, &fine, &mut violations);
                         }
                     }
                 }
@@ -370,13 +370,7 @@ impl<'c> Checker<'c> {
         ordered
     }
 
-    fn example(
-        &self,
-        direction: Direction,
-        near: &Near,
-        far: (Named, usize),
-        ports: &PortSet,
-    ) -> (Connection, Option<PortSet>) {
+    fn example(&self, direction: Direction, near: &Near, far: (Named, usize), ports: &PortSet) -> Example {
         let here = (&near.who, near.count);
         let there = (&far.0, far.1);
         let (source, destination) = match direction {
@@ -393,7 +387,7 @@ impl<'c> Checker<'c> {
         source: (&Named, usize),
         destination: (&Named, usize),
         ports: &PortSet,
-    ) -> (Connection, Option<PortSet>) {
+    ) -> Example {
         let listens = match destination.0.party {
             Party::Endpoint(id) => self.compiled.entry(id).and_then(|entry| {
                 let open = |port: &&crate::object::ContainerPort| ports.contains(port.protocol, port.port);
@@ -409,7 +403,7 @@ impl<'c> Checker<'c> {
     }
 
     /// From outside through a Service that hides the source (E3).
-    fn from_outside(&self, service: &str, near: &Near, fine: &[Allowance], out: &mut Violations) {
+    fn outside_through(&self, service: &str, near: &Near, fine: &[Allowance], out: &mut Violations) {
         for family in self.compiled.families() {
             let whole = AddressRange { first: 0, last: family.last() };
             let holes: Vec<AddressRange> =
@@ -484,6 +478,9 @@ fn piece(family: Family, ranges: &[AddressRange]) -> Option<Named> {
     Some(Named { name: blocks_name(family, ranges), party, blocks })
 }
 
+/// A connection, and all ports that are open if it is on one of several.
+type Example = (Connection, Option<PortSet>);
+
 /// One end that is asked about everybody at the other.
 struct Near {
     who: Named,
@@ -494,13 +491,13 @@ struct Near {
 /// What is not in order, as connections.
 #[derive(Default)]
 pub(super) struct Violations {
-    lists: BTreeMap<Status, (Vec<(Connection, Option<PortSet>)>, usize)>,
+    lists: BTreeMap<Status, (Vec<Example>, usize)>,
     pub assumed: bool,
 }
 
 impl Violations {
     /// Where to put one more; `None` when it is only counted.
-    pub fn room(&mut self, status: Status) -> Option<&mut Vec<(Connection, Option<PortSet>)>> {
+    pub fn room(&mut self, status: Status) -> Option<&mut Vec<Example>> {
         let (list, more) = self.lists.entry(status).or_default();
         if list.len() < MAX_CONNECTIONS {
             return Some(list);

@@ -253,3 +253,101 @@ impl Found {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assertion::parse;
+    use crate::cluster::ClusterIndex;
+    use crate::compile::{Compiled, Modes};
+    use crate::ingest::ingest;
+
+    const CLUSTER: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: a, labels: {app: web}}
+spec: {containers: [{name: c, image: i, ports: [{name: http, containerPort: 8080}]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client, namespace: a, labels: {app: client}}
+spec: {containers: [{name: c, image: i}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: a}
+spec: {selector: {app: web}, ports: [{port: 80, targetPort: http}]}
+";
+
+    fn suite(tests: &str) -> Suite {
+        let text = format!("apiVersion: netsim.dev/v1alpha1\nkind: ConnectivityTest\nnamespace: a\ntests:\n{tests}");
+        parse("t.yaml", &text).unwrap()
+    }
+
+    fn to_allow(tests: &str) -> Result<Vec<String>, Vec<Diagnostic>> {
+        let ingested = ingest("cluster.yaml", CLUSTER.as_bytes(), "default");
+        assert!(!ingested.has_errors(), "{:?}", ingested.diagnostics);
+        let index = ClusterIndex::new(ingested.objects);
+        let compiled = Compiled::new(&index, &Modes::default());
+        let resolver = Resolver { index: &index, compiled: &compiled, default_namespace: "default" };
+        let shown = |one: ToAllow| {
+            let to = match one.destination {
+                WhereTo::Party(named) => named.name,
+                WhereTo::Name(name) => name,
+            };
+            format!("{} {to} {:?} {:?} line {}", one.source.name, one.protocol, one.port, one.place.line)
+        };
+        suite(tests).to_allow(&resolver).map(|all| all.into_iter().map(shown).collect())
+    }
+
+    #[test]
+    fn what_tests_want_allowed() {
+        let tests = "
+  - allowed: {from: client, to: 'svc/web:80'}
+  - denied: {from: web, to: client}
+  - onlyFrom: {from: {podSelector: app=client}, to: {podSelector: app=web, port: http}}
+  - onlyTo: {from: client, to: ['10.0.0.0/8:53/udp', 'api.example.com:443', pod/web]}
+";
+        let wanted = to_allow(tests).unwrap();
+        assert_eq!(
+            wanted,
+            [
+                "a/client a/web Some(Tcp) Some(8080) line 6",
+                "a/client a/web Some(Tcp) Some(8080) line 8",
+                "a/client 10.0.0.0/8 Some(Udp) Some(53) line 9",
+                "a/client api.example.com Some(Tcp) Some(443) line 9",
+                "a/client a/web None None line 9",
+            ]
+        );
+        let wrong = to_allow("  - allowed: {from: cliend, to: 'svc/web:81'}\n").unwrap_err();
+        assert_eq!(wrong.len(), 2);
+    }
+
+    /// A test without a name is called after what it asserts.
+    #[test]
+    fn titles() {
+        let titles: Vec<String> = suite(
+            "
+  - {name: mine, denied: {from: a, to: b}}
+  - denied: {from: [a, b], to: {namespaceSelector: {}, podSelector: app=x, port: 53, protocol: udp}}
+  - onlyFrom: {from: {namespace: x}, to: 'c:80'}
+  - onlyTo: {from: {namespaceSelector: tenant=t}, to: {podSelector: app, port: http}}
+  - isolated: {byPodLabel: app}
+",
+        )
+        .tests
+        .into_iter()
+        .map(|test| test.title)
+        .collect();
+        assert_eq!(
+            titles,
+            [
+                "mine",
+                "a, b may not reach pods app=x of all namespaces:53/udp",
+                "only all pods of x may reach c:80",
+                "all pods of namespaces tenant=t may reach only pods app:http",
+                "isolated by the pod label app",
+            ]
+        );
+    }
+}

@@ -138,7 +138,9 @@ fn something_wanted(
         return Ok(());
     }
     let mut error = Diagnostic::error(format!("no test has `{filter}` in its name"));
-    error.help = nearest(filter, tests().map(|test| test.title.as_str())).map(|meant| format!("there is `{meant}`"));
+    let titles = || tests().map(|test| test.title.as_str());
+    let like = nearest(filter, titles()).or_else(|| titles().next());
+    error.help = like.map(|title| format!("it is looked for in names such as `{title}`"));
     Err(LoadError(vec![error]))
 }
 
