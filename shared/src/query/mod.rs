@@ -152,7 +152,8 @@ pub fn answer(
     match destination {
         Destination::Name { name, port, notes: more } => {
             notes.extend(more);
-            let groups = alike(resolver.compiled, source.parties.into_iter().map(|who| (who, ())), false);
+            let parties = source.parties.iter().enumerate().map(|(at, who)| (at, who, ()));
+            let groups = alike(resolver.compiled, parties, false);
             let wanted = protocol.unwrap_or(Protocol::Tcp);
             for Alike { who, count: sources, .. } in groups {
                 connections.push(to_name(resolver.compiled, who, sources, &name, wanted, port));
@@ -219,6 +220,8 @@ type Signature = (u32, u32, PerFamily<Option<PeerIds>>, Option<std::net::IpAddr>
 struct Alike<T> {
     /// The first, who is named.
     who: Named,
+    /// The place of the first among all.
+    first: usize,
     /// Another, to be asked where the first would be asked about itself.
     another: Option<Named>,
     extra: T,
@@ -226,14 +229,14 @@ struct Alike<T> {
 }
 
 /// Parties that come out alike are judged once: grouped by signature, in the order of first coming.
-fn alike<T: Clone + Eq + std::hash::Hash>(
+fn alike<'n, T: Clone + Eq + std::hash::Hash>(
     compiled: &Compiled,
-    parties: impl Iterator<Item = (Named, T)>,
+    parties: impl Iterator<Item = (usize, &'n Named, T)>,
     nodes_matter: bool,
 ) -> Vec<Alike<T>> {
     let mut numbers: HashMap<(Signature, T), usize> = HashMap::new();
     let mut groups: Vec<Alike<T>> = Vec::new();
-    for (who, extra) in parties {
+    for (first, who, extra) in parties {
         let signature: Signature = match who.party {
             Party::Address(address) => (0, 0, PerFamily::default(), Some(address), None),
             Party::Endpoint(id) => {
@@ -248,9 +251,9 @@ fn alike<T: Clone + Eq + std::hash::Hash>(
         match groups.get_mut(at) {
             Some(group) => {
                 group.count += 1;
-                group.another.get_or_insert(who);
+                group.another.get_or_insert_with(|| who.clone());
             }
-            None => groups.push(Alike { who, another: None, extra, count: 1 }),
+            None => groups.push(Alike { who: who.clone(), first, another: None, extra, count: 1 }),
         }
     }
     groups
@@ -263,13 +266,39 @@ fn pairs(
     several: bool,
     hides_source: Option<&str>,
 ) -> Vec<Connection> {
-    let nodes_matter = sources.iter().any(|who| is_host(compiled, who.party))
-        || reached.iter().any(|r| is_host(compiled, r.who.party));
-    let sources = alike(compiled, sources.into_iter().map(|who| (who, ())), nodes_matter);
-    let reached = alike(compiled, reached.into_iter().map(|r| (r.who, (r.port, r.protocol))), nodes_matter);
+    let sources = sources.iter().enumerate().map(|(at, who)| (at, who, ()));
+    let reached = reached.iter().enumerate().map(|(at, r)| (at, &r.who, (r.port, r.protocol)));
+    let (host_sources, pod_sources): (Vec<_>, Vec<_>) = sources.partition(|(_, who, ())| is_host(compiled, who.party));
+    let (hosts, pods): (Vec<_>, Vec<_>) = reached.partition(|(_, who, _)| is_host(compiled, who.party));
     let mut out = Vec::new();
-    for from in &sources {
-        for to in &reached {
+    // On which node somebody is matters between a pod and a node only (D2).
+    for (sources, reached, nodes_matter) in [
+        (&pod_sources, &pods, false),
+        (&pod_sources, &hosts, true),
+        (&host_sources, &pods, true),
+        (&host_sources, &hosts, false),
+    ] {
+        if !sources.is_empty() && !reached.is_empty() {
+            let sources = alike(compiled, sources.iter().copied(), nodes_matter);
+            let reached = alike(compiled, reached.iter().copied(), nodes_matter);
+            out.extend(pairs_of_groups(compiled, &sources, &reached, several, hides_source));
+        }
+    }
+    out.sort_by_key(|(order, _)| *order);
+    out.into_iter().map(|(_, connection)| connection).collect()
+}
+
+/// All pairs of groups, each with the places of both.
+fn pairs_of_groups(
+    compiled: &Compiled,
+    sources: &[Alike<()>],
+    reached: &[Alike<(Option<u16>, Option<Protocol>)>],
+    several: bool,
+    hides_source: Option<&str>,
+) -> Vec<((usize, usize), Connection)> {
+    let mut out = Vec::new();
+    for from in sources {
+        for to in reached {
             let (port, protocol) = to.extra;
             let is_template = |who: &Named| match who.party {
                 Party::Endpoint(id) => compiled.entry(id).is_some_and(|e| e.endpoint.is_template()),
@@ -286,7 +315,8 @@ fn pairs(
                 }
             }
             let asked = Asked { port, protocol, hides_source };
-            out.push(connection(compiled, (source, from.count), (destination, to.count), &asked));
+            let judged = connection(compiled, (source, from.count), (destination, to.count), &asked);
+            out.push(((from.first, to.first), judged));
         }
     }
     out
