@@ -6,15 +6,16 @@
 //! further, from another seed each time (`PROPTEST_RNG_SEED` repeats one). What fails is printed as
 //! manifests, ready to be saved as a fixture.
 
+use netsim_shared::assertion::{API_VERSION, Checker, KIND, Status, parse};
 use netsim_shared::cluster::{Change, ClusterIndex, Key};
 use netsim_shared::compile::{Address, Compiled, Endpoint, EndpointId, EndpointKey, Modes};
-use netsim_shared::evaluate::{Addresses, Exemption, Outcome, Party, allowed_ports, evaluate, own_node};
+use netsim_shared::evaluate::{Addresses, Exemption, Note, Outcome, Party, allowed_ports, evaluate, own_node};
 use netsim_shared::ingest::ingest;
-use netsim_shared::net::Family;
+use netsim_shared::net::{AddressRange, Family, from_number};
 use netsim_shared::object::{Life, Object, Owner, WorkloadKind};
-use netsim_shared::policy::{Direction, PortMatch};
+use netsim_shared::policy::{Direction, Peer, PortMatch};
 use netsim_shared::ports::{MAX_PORT, MIN_PORT, Protocol};
-use netsim_shared::query::{Question, Resolver, Verdict, ask};
+use netsim_shared::query::{Question, Resolver, Verdict, ask, combine};
 use netsim_shared::reference::{End, judge};
 use netsim_testkit::arbitrary::{self, Cluster, Manifest, Op, cluster, op, outside, read, to_yaml};
 use proptest::collection::vec;
@@ -639,4 +640,222 @@ fn every_form_of_the_manifests_gives_the_objects_that_they_mean() {
         }
         Ok(())
     });
+}
+
+/// What a connection is to a test that speaks of everybody: allowed by policies, not known, or neither. What is
+/// allowed whatever the policies say is neither.
+fn by_policies(world: &World, a: &Side, b: &Side, ports: &[(Protocol, u16)]) -> (Status, bool) {
+    let (mut status, mut assumed) = (Status::Ok, false);
+    let itself = matches!((a, b), (Side::Endpoint(x, e), Side::Endpoint(y, _)) if x == y && !e.is_template());
+    if itself {
+        return (status, assumed);
+    }
+    for (protocol, port) in ports {
+        for family in Family::ALL {
+            let Some(decision) = evaluate(&world.compiled, a.party(), b.party(), *protocol, *port, family) else {
+                continue;
+            };
+            // The naive evaluator has the last word on what is allowed.
+            if decision.exemption.is_none() {
+                let judged = world.judge(a, b, *protocol, *port, family);
+                assert_eq!(judged, Some(decision.outcome), "{} → {}", a.name(), b.name());
+            }
+            if decision.egress.allows() && decision.ingress.allows() {
+                return (Status::Failed, assumed);
+            }
+            for note in &decision.notes {
+                match note {
+                    Note::AddressNotKnown { assumed: true, .. } => assumed = true,
+                    Note::AddressNotKnown { .. } => status = Status::Unknown,
+                    _ => {}
+                }
+            }
+        }
+    }
+    (status, assumed)
+}
+
+/// One address of every range that rules, pods or `nets` tell apart and that lies outside the cluster.
+fn every_outside(world: &World, nets: &[ipnet::IpNet]) -> Vec<Side> {
+    let rules =
+        world.index.policies().flat_map(|policy| Direction::ALL.into_iter().filter_map(|d| policy.rules(d)).flatten());
+    let peers = rules.flat_map(|rule| rule.peers.iter().flatten());
+    let of_rules = peers.flat_map(|peer| match peer {
+        Peer::Block(block) => [block.cidr].into_iter().chain(block.except.iter().copied()).collect(),
+        Peer::Pods { .. } => Vec::new(),
+    });
+    let of_nodes = || world.index.nodes().flat_map(|node| &node.pod_cidrs).copied();
+    let pods: Vec<ipnet::IpNet> =
+        if world.modes.pod_cidrs.is_empty() { of_nodes().collect() } else { world.modes.pod_cidrs.clone() };
+    let of_pods = world.compiled.entries().flat_map(|(_, entry)| {
+        Family::ALL.into_iter().filter_map(|family| match entry.endpoint.addresses.get(family) {
+            Address::Known(address) => Some(ipnet::IpNet::from(*address)),
+            _ => None,
+        })
+    });
+    let borders = of_rules.chain(of_pods).chain(pods.clone()).chain(nets.iter().copied()).flat_map(|net| {
+        let (family, range) = (Family::of(net.network()), AddressRange::from(&net));
+        [Some(range.first), range.last.checked_add(1)].map(|n| n.filter(|n| *n <= family.last()).map(|n| (family, n)))
+    });
+    let all = borders.flatten().chain(Family::ALL.map(|family| (family, 0)));
+    let all: BTreeSet<IpAddr> = all.map(|(family, number)| from_number(family, number)).collect();
+    let in_use = |a: &IpAddr| world.compiled.families().contains(&Family::of(*a));
+    let outside = |a: &IpAddr| world.compiled.at_address(*a).is_none() && !pods.iter().any(|net| net.contains(a));
+    all.into_iter().filter(|a| in_use(a) && outside(a)).map(Side::Address).collect()
+}
+
+/// What a question comes to for somebody who has to be allowed.
+fn must_be_allowed(world: &World, a: &Side, b: &Side, protocol: Protocol, port: u16) -> Status {
+    let outcomes = Family::ALL.into_iter().filter_map(|family| world.judge(a, b, protocol, port, family));
+    let verdicts = outcomes.map(|outcome| match outcome {
+        Outcome::Allowed => Verdict::Allowed,
+        Outcome::Denied => Verdict::Denied,
+        Outcome::Unknown => Verdict::Unknown,
+    });
+    match combine(verdicts) {
+        Verdict::Allowed => Status::Ok,
+        Verdict::Unknown => Status::Unknown,
+        Verdict::Denied | Verdict::Mixed => Status::Failed,
+    }
+}
+
+fn quoted(sides: &[&Side]) -> String {
+    let word = |side: &&Side| match side {
+        Side::Endpoint(_, e) if e.key.kind.is_none() => format!("\"{}/pod/{}\"", e.key.namespace, e.key.name),
+        other => format!("\"{}\"", other.name()),
+    };
+    sides.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
+/// Runs one test, and compares what came of it.
+fn check_assertion(world: &World, text: &str, wanted: Status, assumed: Option<bool>) -> Result<Status, TestCaseError> {
+    let suite = format!("apiVersion: {API_VERSION}\nkind: {KIND}\ntests:\n  - {text}\n");
+    let fail = |why: String| TestCaseError::fail(format!("{text}: {why}"));
+    let suite = parse("test.yaml", &suite).map_err(|wrong| fail(format!("{wrong:?}")))?;
+    let checker = Checker::new(&world.index, &world.compiled, "default");
+    let checked = checker.check(&suite, |_| true).map_err(|wrong| fail(format!("{wrong:?}")))?;
+    let checked = checked.into_iter().flatten().next().ok_or_else(|| fail("not checked".into()))?;
+    let (status, found) = (checked.status, &checked.findings);
+    if status != wanted {
+        return Err(fail(format!("{status:?}, but pair by pair it is {wanted:?}; found {found:?}")));
+    }
+    // Every connection that is shown is what it is shown for.
+    for connection in found.iter().flat_map(|finding| &finding.answer.connections) {
+        if status == Status::Unknown && connection.verdict == Verdict::Denied {
+            return Err(fail(format!("shown as not known: {connection:?}")));
+        }
+    }
+    if let (Status::Ok, Some(assumed)) = (status, assumed)
+        && checked.assumed != assumed
+    {
+        return Err(fail(format!("assumed: {}, but pair by pair {assumed}", checked.assumed)));
+    }
+    Ok(status)
+}
+
+fn worst(all: impl Iterator<Item = (Status, bool)>) -> (Status, bool) {
+    all.fold((Status::Ok, false), |(status, assumed), (s, a)| (status.max(s), assumed || a))
+}
+
+#[test]
+fn exclusive_assertions_agree_with_all_pairs() {
+    let seen: RefCell<BTreeMap<(&str, Status), u64>> = RefCell::default();
+    let protocols = [Protocol::Tcp, Protocol::Udp];
+    check(300, (cluster(), any::<prop::sample::Index>(), any::<u64>()), |(cluster, at, mask)| {
+        let world = World::new(&cluster);
+        let inside = world.endpoints();
+        if inside.is_empty() || world.index.foreign_policies().next().is_some() {
+            return Ok(());
+        }
+        let subject = &inside[at.index(inside.len())];
+        let port = world.ports[at.index(world.ports.len())];
+        let protocol = protocols[at.index(2)];
+        let is_subject = |side: &Side| side.name() == subject.name();
+        let chosen = |i: usize| (mask >> (i % 64)) & 1 == 1;
+        let others = || inside.iter().enumerate().filter(|(_, side)| !is_subject(side));
+        let mut named: Vec<&Side> = others().filter(|(i, _)| chosen(*i)).map(|(_, side)| side).collect();
+        let somewhere = Side::Address("203.0.113.7".parse().expect("an address"));
+        let somewhere_net = ipnet::IpNet::from("203.0.113.7".parse::<IpAddr>().expect("an address"));
+        let with_address = named.is_empty() || chosen(63);
+        if with_address && world.compiled.at_address("203.0.113.7".parse().expect("an address")).is_some() {
+            return Ok(());
+        }
+        if with_address {
+            named.push(&somewhere);
+        }
+        let outside = every_outside(&world, &[somewhere_net]);
+        let is_named = |side: &Side| named.iter().any(|other| other.name() == side.name());
+        let count = |assertion: &'static str, status| *seen.borrow_mut().entry((assertion, status)).or_default() += 1;
+        // The others: everybody who is not named, the subject's own pods among them if it is a template.
+        for with_outside in [true, false] {
+            let everybody = || inside.iter().chain(outside.iter().filter(|_| with_outside)).filter(|s| !is_named(s));
+            let to = format!("{}:{port}/{}", quoted(&[subject]).trim_matches('"'), protocol.as_str().to_lowercase());
+            let others = worst(everybody().map(|side| by_policies(&world, side, subject, &[(protocol, port)])));
+            let may = named.iter().map(|side| (must_be_allowed(&world, side, subject, protocol, port), false));
+            let wanted = worst(may.chain([others]));
+            let ends = format!("{{from: [{}], to: \"{to}\", outside: {with_outside}}}", quoted(&named));
+            count("onlyFrom", check_assertion(&world, &format!("onlyFrom: {ends}"), wanted.0, None)?);
+
+            // The subject may reach those that are named, on one port; everything else is too much.
+            let asked: Vec<(Protocol, u16)> =
+                Protocol::ALL.into_iter().flat_map(|p| world.ports.iter().map(move |port| (p, *port))).collect();
+            let beside: Vec<(Protocol, u16)> =
+                asked.iter().copied().filter(|(p, number)| (*p, *number) != (protocol, port)).collect();
+            let all = inside.iter().chain(outside.iter().filter(|_| with_outside));
+            let others = worst(
+                all.map(|side| by_policies(&world, subject, side, if is_named(side) { &beside } else { &asked })),
+            );
+            let may = named.iter().map(|side| (must_be_allowed(&world, subject, side, protocol, port), false));
+            let wanted = worst(may.chain([others]));
+            let on = format!(":{port}/{}", protocol.as_str().to_lowercase());
+            let to: Vec<String> =
+                named.iter().map(|side| format!("\"{}{on}\"", quoted(&[side]).trim_matches('"'))).collect();
+            let from = quoted(&[subject]);
+            let ends = format!("{{from: {from}, to: [{}], outside: {with_outside}}}", to.join(", "));
+            count("onlyTo", check_assertion(&world, &format!("onlyTo: {ends}"), wanted.0, None)?);
+        }
+        // Isolation by every label that some pod or namespace has, with and without an exception.
+        let resolver = Resolver { index: &world.index, compiled: &world.compiled, default_namespace: "default" };
+        let label_of = |side: &Side, of_namespace: bool, key: &str| match side {
+            Side::Endpoint(_, e) if of_namespace => {
+                resolver.namespace_labels(&e.key.namespace).get(key).map(str::to_owned)
+            }
+            Side::Endpoint(_, e) => e.labels.get(key).map(str::to_owned),
+            Side::Address(_) => None,
+        };
+        let mut keys: BTreeSet<(bool, String)> = BTreeSet::new();
+        for side in &inside {
+            let Side::Endpoint(_, e) = side else { continue };
+            keys.extend(e.labels.iter().map(|(key, _)| (false, key.to_owned())));
+            let of_namespace = resolver.namespace_labels(&e.key.namespace);
+            keys.extend(of_namespace.iter().map(|(key, _)| (true, key.to_owned())));
+        }
+        let asked: Vec<(Protocol, u16)> =
+            Protocol::ALL.into_iter().flat_map(|p| world.ports.iter().map(move |port| (p, *port))).collect();
+        for (of_namespace, key) in keys.iter().take(4) {
+            for excepted in [false, true] {
+                let pairs = inside.iter().flat_map(|a| inside.iter().map(move |b| (a, b)));
+                let apart = pairs.filter(|(a, b)| {
+                    let (a, b) = (label_of(a, *of_namespace, key), label_of(b, *of_namespace, key));
+                    a.is_some() && b.is_some() && a != b
+                });
+                let apart = apart.filter(|(a, _)| !excepted || !is_subject(a));
+                let wanted = worst(apart.map(|(a, b)| by_policies(&world, a, b, &asked)));
+                let by = if *of_namespace { "by" } else { "byPodLabel" };
+                let except =
+                    if excepted { format!(", except: [{{from: {}}}]", quoted(&[subject])) } else { String::new() };
+                let text = format!("isolated: {{{by}: {key}{except}}}");
+                count("isolated", check_assertion(&world, &text, wanted.0, Some(wanted.1))?);
+            }
+        }
+        Ok(())
+    });
+    let seen = seen.into_inner();
+    println!("{seen:#?}");
+    for assertion in ["onlyFrom", "onlyTo", "isolated"] {
+        for status in [Status::Ok, Status::Failed, Status::Unknown] {
+            let count = seen.get(&(assertion, status)).copied().unwrap_or(0);
+            assert!(count > 0, "no {assertion} came out as {status:?}");
+        }
+    }
 }

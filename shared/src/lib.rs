@@ -11,6 +11,7 @@
 //! [`mod@reference`] is a second, naive evaluator written straight from that document; the tests
 //! demand that it and the compiled form agree.
 
+pub mod assertion;
 pub mod cluster;
 pub mod compile;
 pub mod default_deny;

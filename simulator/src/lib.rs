@@ -41,6 +41,7 @@ pub fn run() -> ExitCode {
         Command::Lint(args) => commands::lint::run(&args),
         Command::ExplainRule(args) => commands::explain_rule::run(&args),
         Command::Suggest(args) => commands::suggest::run(&args),
+        Command::Test(args) => commands::test::run(&args),
         Command::Snapshot(args) => commands::snapshot::run(&args),
         Command::Completions { shell } => commands::completions::run(shell, &command()),
         Command::Generate(args) => commands::generate::run(&args),

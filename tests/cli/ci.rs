@@ -190,7 +190,7 @@ fn the_scripts_run() {
             wrong.push(format!("{}\n{answer}", script.place));
         }
         for call in script.calls() {
-            let written = [" > ", " --output-file "].iter().find_map(|before| call.split_once(before));
+            let written = [" > ", " --out "].iter().find_map(|before| call.split_once(before));
             let file = written.map(|(_, file)| scratch.path().join(file.split_whitespace().next().unwrap_or_default()));
             if file.is_some_and(|file| fs::read_to_string(file).unwrap_or_default().is_empty()) {
                 wrong.push(format!("{}: `{call}` wrote nothing", script.place));
@@ -351,7 +351,7 @@ fn the_jobs_of_gitlab_are_sound() {
         assert!(!written.is_empty(), "{name} leaves nothing");
         let script = lines(&job["script"]).join("\n");
         for file in written {
-            let writes = ["> ", "--output-file "].iter().any(|before| script.contains(&format!("{before}{file}")));
+            let writes = ["> ", "--out "].iter().any(|before| script.contains(&format!("{before}{file}")));
             assert!(writes, "{name}: nothing writes {file}");
         }
     }

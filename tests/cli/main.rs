@@ -5,6 +5,7 @@
 mod answers;
 mod ci;
 mod config;
+mod connectivity;
 mod documents;
 mod generated;
 mod input;

@@ -13,7 +13,8 @@ const BACKENDS: &str =
     "-f tests/fixtures/clause-E1-service-ports/cluster.yaml -f tests/fixtures/clause-E1-service-ports/number.yaml";
 const SNAT: &str = "-f tests/fixtures/clause-E3-source-after-snat/cluster.yaml -f tests/fixtures/clause-E3-source-after-snat/from-client.yaml";
 
-fn schema(name: &str) -> Value {
+/// A schema as it is published.
+pub fn schema(name: &str) -> Value {
     serde_json::from_str(&text_of(&format!("docs/schemas/{name}.schema.json"))).unwrap()
 }
 
@@ -46,6 +47,26 @@ fn fits(validator: &Validator, command: &str) {
     let wrong: Vec<String> =
         validator.iter_errors(&answer.json()).map(|error| format!("{}: {error}", error.instance_path())).collect();
     assert!(wrong.is_empty(), "{}\n{answer}", wrong.join("\n"));
+}
+
+/// Fails unless what a command prints fits a schema that builds on others.
+#[track_caller]
+pub fn fits_schema(name: &str, others: &[&str], command: &str) {
+    let strict_one = strict(schema(name));
+    assert!(jsonschema::meta::is_valid(&strict_one));
+    let resources = others.iter().map(|name| {
+        let schema = strict(schema(name));
+        let id = schema["$id"].as_str().unwrap().to_owned();
+        (id, jsonschema::Resource::from_contents(schema))
+    });
+    let registry = jsonschema::Registry::new().extend(resources).unwrap().prepare().unwrap();
+    let validator = jsonschema::options().with_registry(&registry).build(&strict_one).unwrap();
+    fits(&validator, command);
+}
+
+/// A YAML text as JSON, as an editor sees it.
+pub fn of_yaml(text: &str) -> Value {
+    netsim_shared::ingest::from_yaml(text).unwrap_or_else(|error| panic!("{}\n{text}", error.message))
 }
 
 #[test]
@@ -205,11 +226,17 @@ fn every_field_is_described() {
             walk(inner, &path, wrong);
         }
     }
-    for name in ["can-reach", "list", "matrix", "lint"] {
+    for name in ["can-reach", "list", "matrix", "lint", "test-report"] {
         let (schema, mut wrong) = (schema(name), Vec::new());
         walk(&schema, name, &mut wrong);
         assert!(wrong.is_empty(), "not described: {}", wrong.join(", "));
         assert_eq!(schema["properties"]["schemaVersion"]["const"], "1");
         assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     }
+    let (schema, mut wrong) = (schema("test"), Vec::new());
+    walk(&schema, "test", &mut wrong);
+    assert!(wrong.is_empty(), "not described: {}", wrong.join(", "));
+    // What editors understand best.
+    assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
+    assert!(jsonschema::meta::is_valid(&schema));
 }

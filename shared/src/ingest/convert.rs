@@ -750,6 +750,17 @@ fn match_labels(labels: Labels) -> impl Iterator<Item = Requirement> {
     pairs.into_iter()
 }
 
+/// Reads a selector that stands by itself.
+///
+/// # Errors
+/// What is wrong in it, or else how it lacks the shape of one.
+pub fn label_selector<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Selector, Result<Problems, D::Error>> {
+    let mut problems = Problems::default();
+    let raw = raw::LabelSelector::deserialize(deserializer).map_err(Err)?;
+    let read = selector(raw, &Path::default(), &mut problems);
+    if problems.has_error() { Err(Ok(problems)) } else { Ok(read) }
+}
+
 fn selector(raw: raw::LabelSelector, path: &Path, problems: &mut Problems) -> Selector {
     let mut requirements: Vec<Requirement> = match_labels(labels(raw.match_labels)).collect();
     for (i, expression) in raw.match_expressions.unwrap_or_default().into_iter().enumerate() {

@@ -6,13 +6,14 @@
 
 mod convert;
 mod de;
-mod document;
+pub(crate) mod document;
 pub mod kind;
 mod raw;
 pub mod yaml;
 
 use crate::diagnostic::{Diagnostic, Severity, nearest};
 use crate::object::{Object, Origin, Path, place_in};
+use crate::selector::Selector;
 use convert::{Context, Problems};
 use de::FitError;
 use document::{Document, LineCounter, documents, json_list, peek_json, printed_list};
@@ -334,4 +335,25 @@ impl<'h> document::JsonList<'h> {
 pub fn from_yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, yaml::YamlError> {
     let node = Node::parse_one(text)?;
     T::deserialize(&node).map_err(|error| yaml::YamlError { message: error.message, span: error.span.unwrap_or(0..0) })
+}
+
+/// Reads a label selector as Kubernetes writes it, with `matchLabels` and `matchExpressions`.
+///
+/// # Errors
+/// All that is wrong with it: the bytes it is about, and what to do.
+pub(crate) fn label_selector(node: &Node<'_>) -> Result<Selector, Vec<(yaml::YamlError, Option<String>)>> {
+    convert::label_selector(node).map_err(|wrong| match wrong {
+        Ok(problems) => {
+            let one = |problem: convert::Problem| {
+                let span = node.span_of(&problem.path.0);
+                (yaml::YamlError { message: problem.message, span }, problem.help)
+            };
+            problems.0.into_iter().map(one).collect()
+        }
+        Err(error) => {
+            let help = help_for(&error);
+            let span = error.span.unwrap_or(node.span.clone());
+            vec![(yaml::YamlError { message: error.message, span }, help)]
+        }
+    })
 }

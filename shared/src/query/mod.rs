@@ -13,7 +13,7 @@ use crate::policy::Direction;
 use crate::ports::{PortRange, PortSet, Protocol};
 use crate::selector::Selector;
 use name::judge_name;
-use resolve::{Destination, Named, Reached};
+use resolve::{Destination, Named, Reached, Selection};
 pub use resolve::{QueryError, Resolver};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -131,27 +131,32 @@ pub fn ask(resolver: &Resolver<'_>, question: &Question) -> Result<Answer, Query
     let port = destination_word.port.as_ref();
     let selector = question.destination_selector.as_ref();
     let destination = resolver.destination(&destination_word.target, port, protocol, selector)?;
+    let mut touched = Touched::default();
+    touched.add(&source_word, resolver.default_namespace);
+    touched.add(&destination_word.target, resolver.default_namespace);
+    Ok(answer(resolver, source, destination, protocol, touched))
+}
+
+/// Answers a question whose words were looked up: from these to those. The protocol is for names outside; `touched`
+/// says which namespaces the words name.
+pub fn answer(
+    resolver: &Resolver<'_>,
+    source: Selection,
+    destination: Destination,
+    protocol: Option<Protocol>,
+    touched: Touched,
+) -> Answer {
     let mut notes = source.notes;
     let mut absent = source.absent;
     let mut connections = Vec::new();
     match destination {
         Destination::Name { name, port, notes: more } => {
             notes.extend(more);
-            let groups = alike(resolver.compiled, source.parties.into_iter().map(|who| (who, ())), false);
+            let parties = source.parties.iter().enumerate().map(|(at, who)| (at, who, ()));
+            let groups = alike(resolver.compiled, parties, false);
             let wanted = protocol.unwrap_or(Protocol::Tcp);
             for Alike { who, count: sources, .. } in groups {
-                let (verdict, why) = judge_name(resolver.compiled, who.party, wanted, port);
-                connections.push(Connection {
-                    source: who,
-                    sources,
-                    destination: None,
-                    destination_name: name.clone(),
-                    destinations: 1,
-                    protocol: Some(wanted),
-                    port,
-                    verdict,
-                    judged: Judged::Name(why),
-                });
+                connections.push(to_name(resolver.compiled, who, sources, &name, wanted, port));
             }
         }
         Destination::Parties { reached, hides_source, notes: more, absent: gone } => {
@@ -167,15 +172,31 @@ pub fn ask(resolver: &Resolver<'_>, question: &Question) -> Result<Answer, Query
         verdict = Verdict::Unknown;
     }
     notes.extend(decision_notes(&connections));
-    let incomplete = incomplete_for(
-        resolver.index,
-        resolver.compiled,
-        &source_word,
-        &destination_word.target,
-        resolver.default_namespace,
-        &connections,
-    );
-    Ok(Answer { verdict, connections, notes, incomplete })
+    let incomplete = incomplete_for(resolver.index, resolver.compiled, touched, &connections);
+    Answer { verdict, connections, notes, incomplete }
+}
+
+/// From sources that come out alike to a DNS name outside.
+pub(crate) fn to_name(
+    compiled: &Compiled,
+    source: Named,
+    sources: usize,
+    name: &str,
+    protocol: Protocol,
+    port: Option<u16>,
+) -> Connection {
+    let (verdict, why) = judge_name(compiled, source.party, protocol, port);
+    Connection {
+        source,
+        sources,
+        destination: None,
+        destination_name: name.to_owned(),
+        destinations: 1,
+        protocol: Some(protocol),
+        port,
+        verdict,
+        judged: Judged::Name(why),
+    }
 }
 
 /// What verdicts come to together.
@@ -199,6 +220,8 @@ type Signature = (u32, u32, PerFamily<Option<PeerIds>>, Option<std::net::IpAddr>
 struct Alike<T> {
     /// The first, who is named.
     who: Named,
+    /// The place of the first among all.
+    first: usize,
     /// Another, to be asked where the first would be asked about itself.
     another: Option<Named>,
     extra: T,
@@ -206,14 +229,14 @@ struct Alike<T> {
 }
 
 /// Parties that come out alike are judged once: grouped by signature, in the order of first coming.
-fn alike<T: Clone + Eq + std::hash::Hash>(
+fn alike<'n, T: Clone + Eq + std::hash::Hash>(
     compiled: &Compiled,
-    parties: impl Iterator<Item = (Named, T)>,
+    parties: impl Iterator<Item = (usize, &'n Named, T)>,
     nodes_matter: bool,
 ) -> Vec<Alike<T>> {
     let mut numbers: HashMap<(Signature, T), usize> = HashMap::new();
     let mut groups: Vec<Alike<T>> = Vec::new();
-    for (who, extra) in parties {
+    for (first, who, extra) in parties {
         let signature: Signature = match who.party {
             Party::Address(address) => (0, 0, PerFamily::default(), Some(address), None),
             Party::Endpoint(id) => {
@@ -228,9 +251,9 @@ fn alike<T: Clone + Eq + std::hash::Hash>(
         match groups.get_mut(at) {
             Some(group) => {
                 group.count += 1;
-                group.another.get_or_insert(who);
+                group.another.get_or_insert_with(|| who.clone());
             }
-            None => groups.push(Alike { who, another: None, extra, count: 1 }),
+            None => groups.push(Alike { who: who.clone(), first, another: None, extra, count: 1 }),
         }
     }
     groups
@@ -243,13 +266,39 @@ fn pairs(
     several: bool,
     hides_source: Option<&str>,
 ) -> Vec<Connection> {
-    let nodes_matter = sources.iter().any(|who| is_host(compiled, who.party))
-        || reached.iter().any(|r| is_host(compiled, r.who.party));
-    let sources = alike(compiled, sources.into_iter().map(|who| (who, ())), nodes_matter);
-    let reached = alike(compiled, reached.into_iter().map(|r| (r.who, (r.port, r.protocol))), nodes_matter);
+    let sources = sources.iter().enumerate().map(|(at, who)| (at, who, ()));
+    let reached = reached.iter().enumerate().map(|(at, r)| (at, &r.who, (r.port, r.protocol)));
+    let (host_sources, pod_sources): (Vec<_>, Vec<_>) = sources.partition(|(_, who, ())| is_host(compiled, who.party));
+    let (hosts, pods): (Vec<_>, Vec<_>) = reached.partition(|(_, who, _)| is_host(compiled, who.party));
     let mut out = Vec::new();
-    for from in &sources {
-        for to in &reached {
+    // On which node somebody is matters between a pod and a node only (D2).
+    for (sources, reached, nodes_matter) in [
+        (&pod_sources, &pods, false),
+        (&pod_sources, &hosts, true),
+        (&host_sources, &pods, true),
+        (&host_sources, &hosts, false),
+    ] {
+        if !sources.is_empty() && !reached.is_empty() {
+            let sources = alike(compiled, sources.iter().copied(), nodes_matter);
+            let reached = alike(compiled, reached.iter().copied(), nodes_matter);
+            out.extend(pairs_of_groups(compiled, &sources, &reached, several, hides_source));
+        }
+    }
+    out.sort_by_key(|(order, _)| *order);
+    out.into_iter().map(|(_, connection)| connection).collect()
+}
+
+/// All pairs of groups, each with the places of both.
+fn pairs_of_groups(
+    compiled: &Compiled,
+    sources: &[Alike<()>],
+    reached: &[Alike<(Option<u16>, Option<Protocol>)>],
+    several: bool,
+    hides_source: Option<&str>,
+) -> Vec<((usize, usize), Connection)> {
+    let mut out = Vec::new();
+    for from in sources {
+        for to in reached {
             let (port, protocol) = to.extra;
             let is_template = |who: &Named| match who.party {
                 Party::Endpoint(id) => compiled.entry(id).is_some_and(|e| e.endpoint.is_template()),
@@ -265,29 +314,52 @@ fn pairs(
                     (None, None) => continue,
                 }
             }
-            let (verdict, judged) = match (source.party, hides_source, port) {
-                (Party::Address(address), Some(service), Some(port)) if compiled.node_at(address).is_none() => {
-                    from_outside(compiled, service, destination, protocol.unwrap_or(Protocol::Tcp), port)
-                }
-                (_, _, Some(port)) => {
-                    on_port(compiled, source.party, destination.party, protocol.unwrap_or(Protocol::Tcp), port)
-                }
-                (_, _, None) => on_any_port(compiled, source.party, destination.party, protocol),
-            };
-            out.push(Connection {
-                source: source.clone(),
-                sources: from.count,
-                destination: Some(destination.clone()),
-                destination_name: destination.name.clone(),
-                destinations: to.count,
-                protocol: port.map_or(protocol, |_| Some(protocol.unwrap_or(Protocol::Tcp))),
-                port,
-                verdict,
-                judged,
-            });
+            let asked = Asked { port, protocol, hides_source };
+            let judged = connection(compiled, (source, from.count), (destination, to.count), &asked);
+            out.push(((from.first, to.first), judged));
         }
     }
     out
+}
+
+/// What is asked of a pair.
+pub(crate) struct Asked<'a> {
+    /// The port; `None`: every one.
+    pub port: Option<u16>,
+    /// The protocol; `None`: TCP with a port, every one without.
+    pub protocol: Option<Protocol>,
+    /// The Service on the way that hides sources outside (E3).
+    pub hides_source: Option<&'a str>,
+}
+
+/// Judges a pair, each of which stands for as many that come out alike.
+pub(crate) fn connection(
+    compiled: &Compiled,
+    (source, sources): (&Named, usize),
+    (destination, destinations): (&Named, usize),
+    asked: &Asked<'_>,
+) -> Connection {
+    let (port, protocol) = (asked.port, asked.protocol);
+    let (verdict, judged) = match (source.party, asked.hides_source, port) {
+        (Party::Address(address), Some(service), Some(port)) if compiled.node_at(address).is_none() => {
+            from_outside(compiled, service, destination, protocol.unwrap_or(Protocol::Tcp), port)
+        }
+        (_, _, Some(port)) => {
+            on_port(compiled, source.party, destination.party, protocol.unwrap_or(Protocol::Tcp), port)
+        }
+        (_, _, None) => on_any_port(compiled, source.party, destination.party, protocol),
+    };
+    Connection {
+        source: source.clone(),
+        sources,
+        destination: Some(destination.clone()),
+        destination_name: destination.name.clone(),
+        destinations,
+        protocol: port.map_or(protocol, |_| Some(protocol.unwrap_or(Protocol::Tcp))),
+        port,
+        verdict,
+        judged,
+    }
 }
 
 fn on_port(compiled: &Compiled, source: Party, destination: Party, protocol: Protocol, port: u16) -> (Verdict, Judged) {
@@ -380,7 +452,7 @@ fn from_outside(compiled: &Compiled, service: &str, who: &Named, protocol: Proto
 }
 
 /// The notes of the decisions, each once.
-fn decision_notes(connections: &[Connection]) -> Vec<String> {
+pub(crate) fn decision_notes(connections: &[Connection]) -> Vec<String> {
     let mut notes: BTreeSet<&Note> = BTreeSet::new();
     for connection in connections {
         if let Judged::Port(decisions) = &connection.judged {
@@ -406,35 +478,56 @@ fn decision_notes(connections: &[Connection]) -> Vec<String> {
     }).collect()
 }
 
+/// The namespaces that a question is about.
+#[derive(Debug, Clone, Default)]
+pub struct Touched {
+    namespaces: BTreeSet<Box<str>>,
+    all: bool,
+}
+
+impl Touched {
+    /// Adds those of a word.
+    pub fn add(&mut self, target: &Target, default_namespace: &str) {
+        match target {
+            Target::Object { namespace, .. } => {
+                self.namespaces.insert(namespace.as_deref().unwrap_or(default_namespace).into());
+            }
+            Target::Everything(Some(namespace)) => _ = self.namespaces.insert(namespace.as_str().into()),
+            Target::Everything(None) => self.all = true,
+            Target::Address(_) | Target::Block(_) | Target::Name(_) => {}
+        }
+    }
+
+    /// Adds those of another.
+    pub fn join(&mut self, other: &Touched) {
+        self.namespaces.extend(other.namespaces.iter().cloned());
+        self.all |= other.all;
+    }
+
+    /// Adds that of a party.
+    pub fn add_party(&mut self, compiled: &Compiled, party: Party) {
+        if let Party::Endpoint(id) = party
+            && let Some(entry) = compiled.entry(id)
+            && !self.namespaces.contains(&entry.endpoint.key.namespace)
+        {
+            self.namespaces.insert(entry.endpoint.key.namespace.clone());
+        }
+    }
+}
+
 /// The policies that were not understood and could change an answer (H2): those of the namespaces of
 /// its ends, and those of the whole cluster.
 fn incomplete_for(
     index: &ClusterIndex,
     compiled: &Compiled,
-    source: &Target,
-    destination: &Target,
-    default_namespace: &str,
+    mut touched: Touched,
     connections: &[Connection],
 ) -> Vec<Arc<ForeignPolicy>> {
-    let mut namespaces: BTreeSet<Box<str>> = BTreeSet::new();
-    let mut all = false;
-    for target in [source, destination] {
-        match target {
-            Target::Object { namespace, .. } => {
-                namespaces.insert(namespace.as_deref().unwrap_or(default_namespace).into());
-            }
-            Target::Everything(Some(namespace)) => _ = namespaces.insert(namespace.as_str().into()),
-            Target::Everything(None) => all = true,
-            Target::Address(_) | Target::Block(_) | Target::Name(_) => {}
-        }
-    }
     for who in connections.iter().flat_map(|c| [Some(&c.source), c.destination.as_ref()]).flatten() {
-        if let Party::Endpoint(id) = who.party
-            && let Some(entry) = compiled.entry(id)
-        {
-            namespaces.insert(entry.endpoint.key.namespace.clone());
-        }
+        touched.add_party(compiled, who.party);
     }
-    let touches = |policy: &Arc<ForeignPolicy>| policy.namespace.as_ref().is_none_or(|n| all || namespaces.contains(n));
+    let touches = |policy: &Arc<ForeignPolicy>| {
+        policy.namespace.as_ref().is_none_or(|n| touched.all || touched.namespaces.contains(n))
+    };
     index.foreign_policies().filter(|policy| touches(policy)).cloned().collect()
 }

@@ -6,12 +6,12 @@ use crate::compile::{Compiled, EndpointId, EndpointKey};
 use crate::diagnostic::nearest;
 use crate::evaluate::Party;
 use crate::net::{AddressRange, Family, family_of, from_number, to_blocks};
-use crate::object::{Service, ServiceKind, ServicePort, TargetPort, WorkloadKind};
+use crate::object::{NAMESPACE_NAME_LABEL, Service, ServiceKind, ServicePort, TargetPort, WorkloadKind};
 use crate::policy::{Direction, NamedPort};
 use crate::ports::Protocol;
-use crate::selector::Selector;
+use crate::selector::{Labels, Selector};
 use ipnet::IpNet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A question that cannot be answered because it does not fit the cluster (E4), and what would.
@@ -29,7 +29,8 @@ impl QueryError {
         QueryError { message: message.into(), help: None }
     }
 
-    fn help(mut self, help: impl Into<String>) -> Self {
+    /// The same with a hint.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
@@ -168,6 +169,19 @@ impl<'c> Resolver<'c> {
             return self.through_service(&service, port, protocol, notes);
         }
         let selection = self.select(target, selector, Direction::Egress)?;
+        self.on_ports(selection, port, protocol)
+    }
+
+    /// A port of these, or every one; names are looked up on each.
+    ///
+    /// # Errors
+    /// When none of them has a port of that name (E4).
+    pub fn on_ports(
+        &self,
+        selection: Selection,
+        port: Option<&AskedPort>,
+        protocol: Option<Protocol>,
+    ) -> Result<Destination, QueryError> {
         let mut reached = Vec::new();
         let mut without = Vec::new();
         for who in &selection.parties {
@@ -558,6 +572,48 @@ impl<'c> Resolver<'c> {
         Ok(Selection { parties, ..Selection::default() })
     }
 
+    /// The pods with these labels, in a namespace or in those with these labels; everywhere where neither is given.
+    ///
+    /// # Errors
+    /// When there is no such namespace or pod.
+    pub fn labelled(
+        &self,
+        namespace: Option<&str>,
+        namespaces: Option<&Selector>,
+        pods: &Selector,
+    ) -> Result<Selection, QueryError> {
+        let known = self.index.namespace_names();
+        if let Some(name) = namespace.filter(|name| !known.contains(name)) {
+            return Err(QueryError::new(format!("no namespace `{name}` in the input")).suggest(name, known));
+        }
+        let matches = |name: &str| {
+            let labels = self.namespace_labels(name);
+            namespace.is_none_or(|wanted| wanted == name) && namespaces.is_none_or(|wanted| wanted.matches(&labels))
+        };
+        let found: Vec<&str> = known.iter().copied().filter(|name| matches(name)).collect();
+        if let (Some(selector), true) = (namespaces, found.is_empty()) {
+            return Err(QueryError::new(format!("no namespace in the input matches the selector `{selector}`")));
+        }
+        let has = |id: &EndpointId| self.compiled.entry(*id).is_some_and(|e| pods.matches(&e.endpoint.labels));
+        let ids = found.iter().flat_map(|name| self.compiled.in_namespace(name)).filter(has);
+        let mut parties: Vec<Named> = ids.map(|id| self.name_of(id)).collect();
+        parties.sort_by(|a, b| a.name.cmp(&b.name));
+        if parties.is_empty() {
+            let error = QueryError::new(format!("no pod there matches the selector `{pods}`"));
+            let labels = found.iter().flat_map(|name| self.compiled.in_namespace(name));
+            let labels = labels.filter_map(|id| self.compiled.entry(id)).map(|e| e.endpoint.labels.to_string());
+            let labels: BTreeSet<String> = labels.collect();
+            return Err(error.suggest(&pods.to_string(), labels.iter().map(String::as_str)));
+        }
+        Ok(Selection { parties, ..Selection::default() })
+    }
+
+    /// The labels of a namespace; one that is not defined has its name alone (B4).
+    pub fn namespace_labels(&self, name: &str) -> Labels {
+        let defined = self.index.namespace(name).map(|namespace| namespace.labels.clone());
+        defined.unwrap_or_else(|| Labels::default().with(NAMESPACE_NAME_LABEL, name))
+    }
+
     fn object(&self, namespace: &str, kind: Option<TargetKind>, name: &str) -> Result<Selection, QueryError> {
         let key = |kind| EndpointKey { namespace: namespace.into(), name: name.into(), kind };
         if matches!(kind, None | Some(TargetKind::Pod)) {
@@ -670,7 +726,8 @@ impl<'c> Resolver<'c> {
         }
     }
 
-    fn name_of(&self, id: EndpointId) -> Named {
+    /// An endpoint by its name.
+    pub fn name_of(&self, id: EndpointId) -> Named {
         let name = self.compiled.entry(id).map(|e| e.endpoint.key.to_string()).unwrap_or_default();
         Named::one(name, Party::Endpoint(id))
     }

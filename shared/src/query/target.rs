@@ -47,6 +47,15 @@ pub enum AskedPort {
     Name(String),
 }
 
+impl std::fmt::Display for AskedPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            AskedPort::Number(number) => write!(f, "{number}"),
+            AskedPort::Name(name) => f.write_str(name),
+        }
+    }
+}
+
 /// A destination word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DestinationWord {

@@ -14,7 +14,7 @@ mod needs;
 mod rules;
 mod select;
 
-pub use needs::{Destined, Need, Whole, needs_of};
+pub use needs::{Destined, Need, Sources, Whole, needs_of};
 
 use crate::cluster::ClusterIndex;
 use crate::compile::{Compiled, Modes};

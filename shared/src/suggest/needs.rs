@@ -50,7 +50,8 @@ pub enum Whole {
 }
 
 impl Whole {
-    fn of(target: &Target) -> Self {
+    /// What a word names.
+    pub fn of(target: &Target) -> Self {
         match target {
             Target::Everything(Some(_)) => Whole::Namespace,
             Target::Everything(None) => Whole::Cluster,
@@ -123,32 +124,47 @@ pub fn needs_of(
     let protocol = protocol.or(word.protocol);
     let sources = resolver.source(&source_word, None)?;
     let to = resolver.destination(&word.target, word.port.as_ref(), protocol, None)?;
-    let (source_whole, destination_whole) = (Whole::of(&source_word), Whole::of(&word.target));
-    // A port without a protocol is one of TCP, as everywhere.
-    let with_default = |protocol: Option<Protocol>, port: Option<u16>| protocol.or(port.map(|_| Protocol::Tcp));
-    let need = |source: &Named, destination: Destined, protocol: Option<Protocol>, port: Option<u16>| Need {
-        source: source.clone(),
-        source_whole,
-        destination,
-        destination_whole,
-        protocol: with_default(protocol, port),
-        port,
-        by: by.to_owned(),
-    };
-    let mut out = Vec::new();
-    for source in &sources.parties {
-        match &to {
-            Destination::Name { name, port, .. } => {
-                let protocol = protocol.or(Some(Protocol::Tcp));
-                out.push(need(source, Destined::Name(name.clone()), protocol, *port));
-            }
-            Destination::Parties { reached, .. } => {
-                let apart = reached.iter().filter(|to| to.who.party != source.party);
-                out.extend(
-                    apart.map(|to| need(source, Destined::Party(to.who.clone()), to.protocol.or(protocol), to.port)),
-                );
+    let sources = Sources { parties: &sources.parties, whole: Whole::of(&source_word) };
+    Ok(sources.needs(&to, Whole::of(&word.target), protocol, by))
+}
+
+/// Who connects, and whether they stand for all their like.
+pub struct Sources<'s> {
+    /// Who.
+    pub parties: &'s [Named],
+    /// Whether they are all of something.
+    pub whole: Whole,
+}
+
+impl Sources<'_> {
+    /// What they need to reach a destination.
+    pub fn needs(&self, to: &Destination, whole: Whole, protocol: Option<Protocol>, by: &str) -> Vec<Need> {
+        // A port without a protocol is one of TCP, as everywhere.
+        let with_default = |protocol: Option<Protocol>, port: Option<u16>| protocol.or(port.map(|_| Protocol::Tcp));
+        let mut out = Vec::new();
+        for source in self.parties {
+            let mut push = |destination: Destined, protocol: Option<Protocol>, port: Option<u16>| {
+                out.push(Need {
+                    source: source.clone(),
+                    source_whole: self.whole,
+                    destination,
+                    destination_whole: whole,
+                    protocol: with_default(protocol, port),
+                    port,
+                    by: by.to_owned(),
+                });
+            };
+            match to {
+                Destination::Name { name, port, .. } => {
+                    push(Destined::Name(name.clone()), protocol.or(Some(Protocol::Tcp)), *port);
+                }
+                Destination::Parties { reached, .. } => {
+                    for to in reached.iter().filter(|to| to.who.party != source.party) {
+                        push(Destined::Party(to.who.clone()), to.protocol.or(protocol), to.port);
+                    }
+                }
             }
         }
+        out
     }
-    Ok(out)
 }

@@ -31,7 +31,7 @@ pub struct Lint {
     /// How to print the findings
     #[arg(short, long, value_enum, default_value_t = FindingFormat::Text, value_name = "FORMAT")]
     pub output: FindingFormat,
-    /// Where to write them
+    /// Where to write them; the text is printed too then
     #[arg(long, value_name = "FILE", default_value = "-")]
     pub out: PathBuf,
     /// The input.

@@ -7,6 +7,7 @@ mod lint;
 mod list;
 mod snapshot;
 mod suggest;
+mod test;
 
 pub use can_reach::{AnswerFormat, CanReach, Expect};
 pub use generate::{Generate, Generated};
@@ -15,6 +16,7 @@ pub use lint::{ExplainRule, FailOn, FindingFormat, Lint};
 pub use list::{List, ListFilter, ListFormat, Matrix, MatrixFormat};
 pub use snapshot::Snapshot;
 pub use suggest::Suggest;
+pub use test::{Test, TestFormat};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -32,7 +34,7 @@ use std::path::PathBuf;
     after_help = "\
 Exit codes:
   0  allowed, or the command did what it was asked
-  1  not allowed: denied, or mixed
+  1  not allowed, a test that does not hold, or something found
   2  bad usage or bad input
   3  unknown, or incomplete because of policies that were not understood
 
@@ -140,8 +142,30 @@ Exit codes:
 
 Examples:
   netsim suggest -f k8s/ --flows flows.json > policies.yaml
+  netsim suggest -f k8s/ --tests tests/connectivity.netsim.yaml
   netsim suggest --context prod -n shop --flows flows.csv --out shop.yaml")]
     Suggest(Suggest),
+    /// Check assertions about who can reach whom, for CI
+    #[command(after_help = "\
+A file of tests:
+  apiVersion: netsim.dev/v1alpha1
+  kind: ConnectivityTest
+  input: [k8s/]                         # relative to this file; -f and the like replace it
+  tests:
+    - name: customers get to the shop
+      because: without it nobody buys
+      allowed: {from: ingress/deploy/controller, to: 'shop/svc/frontend:80'}
+    - denied: {from: ['shop/*', 203.0.113.0/24], to: 'payments/svc/ledger:9000'}
+    - onlyFrom: {from: shop/deploy/api, to: 'shop/svc/db:5432'}
+    - onlyTo: {from: shop/deploy/frontend, to: ['shop/svc/api:8080', kube-system/svc/kube-dns]}
+    - isolated: {by: tenant, except: [{from: 'monitoring/*'}]}
+Exit codes: 0 all hold, 1 some fail, 2 bad input, 3 none fails and some cannot be told.
+
+Examples:
+  netsim test tests/
+  netsim test tests/ -f k8s/ -o junit --out report.xml
+  netsim test tests/shop.netsim.yaml --context prod --filter db")]
+    Test(Test),
     /// Save what netsim needs of a live cluster in one file
     #[command(after_help = "\
 The file holds no Secrets, no environment variables and no commands of containers.

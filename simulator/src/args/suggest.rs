@@ -10,8 +10,11 @@ pub struct Suggest {
     /// A list of flows that have to work: JSON lines or CSV, - for standard input; repeatable
     #[arg(long, value_name = "FILE")]
     pub flows: Vec<PathBuf>,
+    /// Tests whose connections have to work, as files of `netsim test`; repeatable
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
+    pub tests: Vec<String>,
     /// Deny by default and allow nothing: no connection is named
-    #[arg(long, conflicts_with = "flows")]
+    #[arg(long, conflicts_with_all = ["flows", "tests"])]
     pub deny_only: bool,
     /// The namespaces that may get policies; repeatable [default: all with pods but kube-system]
     #[arg(short, long = "namespace", value_name = "NS")]

@@ -1,7 +1,7 @@
 //! `netsim lint`
 
 use crate::Failure;
-use crate::args::{FailOn, Lint};
+use crate::args::{FailOn, FindingFormat, Lint};
 use crate::exit::Exit;
 use crate::lint::baseline::Baseline;
 use crate::lint::{self, Context, Report, Settings, Severity, twins};
@@ -72,7 +72,11 @@ fn unreadable(args: &Lint, ingested: &Ingested) -> Result<Exit, Failure> {
 }
 
 fn tell(args: &Lint, report: &Report) -> Result<(), Failure> {
-    Ok(output::to(&args.out, |out| findings::write(out, report, args.output))?)
+    output::to(&args.out, |out| findings::write(out, report, args.output))?;
+    if output::is_file(&args.out) {
+        output::to(Path::new(output::STDOUT), |out| findings::write(out, report, FindingFormat::Text))?;
+    }
+    Ok(())
 }
 
 /// The settings that options choose; all that is wrong with them is told together.

@@ -10,3 +10,4 @@ pub mod list;
 pub mod matrix;
 pub mod snapshot;
 pub mod suggest;
+pub mod test;

@@ -16,21 +16,30 @@ const MAX_TOLD: usize = 20;
 
 /// Writes the policies, and says what they do not make possible.
 pub fn run(args: &Suggest) -> Result<Exit, Failure> {
-    if args.flows.is_empty() && !args.deny_only {
+    if args.flows.is_empty() && args.tests.is_empty() && !args.deny_only {
         let error = Diagnostic::error("no connection is named: a default-deny alone would cut them all");
-        let help = "give --flows with what has to work, or --deny-only if nothing has to";
+        let help = "give --flows or --tests with what has to work, or --deny-only if nothing has to";
         return Err(LoadError(vec![error.help(help)]).into());
     }
+    let suites = super::test::suites(&args.tests)?;
     let loaded = load(&args.input, &mut diagnostics::print)?;
+    let default_namespace = args.input.default_namespace.as_str();
+    let resolver = Resolver { index: &loaded.index, compiled: &loaded.compiled, default_namespace };
     let mut wrong = Vec::new();
     let mut needs = Vec::new();
+    for suite in &suites {
+        match suite.needs(&resolver) {
+            Ok(found) => needs.extend(found),
+            Err(diagnostics) => wrong.extend(diagnostics),
+        }
+    }
     for namespace in &args.namespaces {
         if !loaded.index.namespace_names().contains(namespace.as_str()) {
             wrong.push(Diagnostic::error(format!("no namespace `{namespace}` in the input")));
         }
     }
     for file in &args.flows {
-        needs.extend(of_flows(file, args, &loaded, &mut wrong)?);
+        needs.extend(of_flows(file, args, &resolver, &mut wrong)?);
     }
     if !wrong.is_empty() {
         let more = wrong.len().saturating_sub(MAX_TOLD);
@@ -54,7 +63,12 @@ pub fn run(args: &Suggest) -> Result<Exit, Failure> {
 }
 
 /// The needs of a list of flows.
-fn of_flows(file: &Path, args: &Suggest, loaded: &Loaded, wrong: &mut Vec<Diagnostic>) -> Result<Vec<Need>, LoadError> {
+fn of_flows(
+    file: &Path,
+    args: &Suggest,
+    resolver: &Resolver<'_>,
+    wrong: &mut Vec<Diagnostic>,
+) -> Result<Vec<Need>, LoadError> {
     let (name, text) = text_of(file)?;
     let read = flows::read(&text);
     let place = |line: u32| Place { source: name.as_str().into(), line, column: 1, text: None, width: 1 };
@@ -62,12 +76,10 @@ fn of_flows(file: &Path, args: &Suggest, loaded: &Loaded, wrong: &mut Vec<Diagno
     if read.flows.is_empty() && read.bad.is_empty() {
         wrong.push(Diagnostic::error(format!("`{name}` names no flow")));
     }
-    let default_namespace = args.input.default_namespace.as_str();
-    let resolver = Resolver { index: &loaded.index, compiled: &loaded.compiled, default_namespace };
     let (mut needs, mut skipped) = (Vec::new(), 0);
     for flow in &read.flows {
         let by = format!("{name}:{}", flow.line);
-        match needs_of(&resolver, &flow.source, &flow.destination, flow.protocol, &by) {
+        match needs_of(resolver, &flow.source, &flow.destination, flow.protocol, &by) {
             Ok(found) => needs.extend(found),
             Err(_) if args.skip_unknown => skipped += 1,
             Err(error) => {

@@ -6,6 +6,7 @@ use crate::config;
 use netsim_shared::diagnostic::Diagnostic;
 use netsim_shared::ingest::{Ingested, Keep, ingest_keeping};
 use rayon::prelude::*;
+use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -97,20 +98,83 @@ fn cannot(path: &Path, error: &std::io::Error) -> Diagnostic {
     Diagnostic::error(format!("`{}` cannot be read: {error}", path.display()))
 }
 
+/// What is looked for in directories.
+struct Wanted {
+    is_wanted: fn(&Path) -> bool,
+    what: &'static str,
+    help: &'static str,
+}
+
+const MANIFESTS: Wanted = Wanted {
+    is_wanted: |path| {
+        let known = |e: &OsStr| ["yaml", "yml", "json"].iter().any(|known| e.eq_ignore_ascii_case(known));
+        path.extension().is_some_and(known)
+    },
+    what: "manifest",
+    help: "files that end with .yaml, .yml or .json are read",
+};
+
+const TESTS: Wanted = Wanted {
+    is_wanted: |path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        name.ends_with(".netsim.yaml") || name.ends_with(".netsim.yml")
+    },
+    what: "file of tests",
+    help: "files that end with .netsim.yaml are looked for; a file of another name is named itself",
+};
+
 fn find(argument: &str) -> Result<Vec<Source>, Diagnostic> {
     if argument == "-" {
         return Ok(vec![Source::Stdin]);
     }
+    let help = "give a file, a directory, a glob in quotes, or - for standard input";
+    Ok(paths(argument, &MANIFESTS, help)?.into_iter().map(Source::File).collect())
+}
+
+/// The files of tests that arguments name, each once. All that is wrong is reported together.
+///
+/// # Errors
+/// When an argument names nothing.
+pub fn tests(arguments: &[String]) -> Result<Vec<PathBuf>, LoadError> {
+    let (mut found, mut wrong) = (Vec::new(), Vec::new());
+    for argument in arguments {
+        match paths(argument, &TESTS, "give a file, a directory or a glob in quotes") {
+            Ok(paths) => found.extend(paths),
+            Err(diagnostic) => wrong.push(diagnostic),
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|path| seen.insert(path.clone()));
+    if wrong.is_empty() { Ok(found) } else { Err(LoadError(wrong)) }
+}
+
+/// Whether an argument names manifests.
+///
+/// # Errors
+/// When it names nothing.
+pub fn look(argument: &str) -> Result<(), Diagnostic> {
+    find(argument).map(drop)
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// When it cannot be read, or is no text.
+pub fn text(path: &Path) -> Result<String, Diagnostic> {
+    let bytes = std::fs::read(path).map_err(|error| cannot(path, &error))?;
+    String::from_utf8(bytes).map_err(|_| Diagnostic::error(format!("`{}` is not UTF-8 text", path.display())))
+}
+
+fn paths(argument: &str, wanted: &Wanted, help: &str) -> Result<Vec<PathBuf>, Diagnostic> {
     let path = Path::new(argument);
     if path.is_dir() {
-        return directory(path);
+        return directory(path, wanted);
     }
     if path.exists() {
-        return Ok(vec![Source::File(path.to_owned())]);
+        return Ok(vec![path.to_owned()]);
     }
     if !argument.contains(['*', '?', '[']) {
-        let error = Diagnostic::error(format!("`{argument}` does not exist"));
-        return Err(error.help("give a file, a directory, a glob in quotes, or - for standard input"));
+        return Err(Diagnostic::error(format!("`{argument}` does not exist")).help(help));
     }
     let matches =
         glob::glob(argument).map_err(|error| Diagnostic::error(format!("`{argument}` is not a glob: {error}")))?;
@@ -118,16 +182,16 @@ fn find(argument: &str) -> Result<Vec<Source>, Diagnostic> {
     for path in matches {
         let path = path.map_err(|error| Diagnostic::error(format!("`{argument}`: {error}")))?;
         if path.is_dir() {
-            found.extend(directory(&path)?);
+            found.extend(directory(&path, wanted)?);
         } else {
-            found.push(Source::File(path));
+            found.push(path);
         }
     }
     if found.is_empty() { Err(Diagnostic::error(format!("`{argument}` matches no file"))) } else { Ok(found) }
 }
 
-/// The manifests of a directory and those below it. Hidden folders (`.git`) are left out.
-fn directory(root: &Path) -> Result<Vec<Source>, Diagnostic> {
+/// What is wanted of a directory and those below it. Hidden folders (`.git`) are left out.
+fn directory(root: &Path, wanted: &Wanted) -> Result<Vec<PathBuf>, Diagnostic> {
     let mut found = Vec::new();
     let mut open = vec![root.to_owned()];
     while let Some(folder) = open.pop() {
@@ -138,20 +202,17 @@ fn directory(root: &Path) -> Result<Vec<Source>, Diagnostic> {
             let hidden = entry.file_name().to_string_lossy().starts_with('.');
             // Links to folders are not followed: they may lead back here.
             let kind = entry.file_type().map_err(|error| cannot(&path, &error))?;
-            let manifest = path
-                .extension()
-                .is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e.eq_ignore_ascii_case(known)));
             if kind.is_dir() && !hidden {
                 open.push(path);
-            } else if manifest && !hidden && !kind.is_dir() && path.is_file() {
+            } else if (wanted.is_wanted)(&path) && !hidden && !kind.is_dir() && path.is_file() {
                 found.push(path);
             }
         }
     }
     if found.is_empty() {
-        let error = Diagnostic::error(format!("`{}` holds no manifest", root.display()));
-        return Err(error.help("files that end with .yaml, .yml or .json are read"));
+        let error = Diagnostic::error(format!("`{}` holds no {}", root.display(), wanted.what));
+        return Err(error.help(wanted.help));
     }
     found.sort();
-    Ok(found.into_iter().map(Source::File).collect())
+    Ok(found)
 }

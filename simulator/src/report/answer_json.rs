@@ -6,7 +6,7 @@ use netsim_shared::evaluate::{Exemption, Judgement, Outcome, Party, RuleRef};
 use netsim_shared::explain::{Advice, Asked as Explained, advise_both};
 use netsim_shared::object::Path;
 use netsim_shared::policy::{Direction, NetworkPolicy};
-use netsim_shared::ports::PortRange;
+use netsim_shared::ports::{PortRange, PortSet};
 use netsim_shared::query::{Connection, Judged};
 use serde::Serialize;
 
@@ -45,6 +45,8 @@ struct ConnectionJson {
     decisions: Vec<DecisionJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed_ports: Option<Vec<FamilyPortsJson>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_ports: Option<Vec<PortRange>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -236,6 +238,7 @@ fn connection(asked: &Asked<'_>, c: &Connection) -> ConnectionJson {
         reason,
         decisions,
         allowed_ports,
+        open_ports: None,
     }
 }
 
@@ -255,6 +258,15 @@ pub fn explained(c: &Connection, family: netsim_shared::net::Family) -> Option<E
         family,
         blocks: blocks.collect(),
     })
+}
+
+/// The same with all ports that are open, of connections that stand for more than their own.
+pub fn with_open(asked: &Asked<'_>, open: &[Option<PortSet>]) -> AnswerJson {
+    let mut answer = of(asked);
+    for (connection, ports) in answer.connections.iter_mut().zip(open) {
+        connection.open_ports = ports.as_ref().map(|ports| ports.ranges().to_vec());
+    }
+    answer
 }
 
 /// The answer as JSON.

@@ -8,6 +8,7 @@ use netsim_shared::evaluate::{Decision, Judgement, Outcome, Party};
 use netsim_shared::explain::{Advice, advise_both};
 use netsim_shared::object::Path;
 use netsim_shared::policy::{Direction, NetworkPolicy};
+use netsim_shared::ports::PortSet;
 use netsim_shared::query::{Connection, Judged, Verdict};
 use std::io::{self, Write};
 
@@ -16,6 +17,22 @@ const MAX_EXPLAINED: usize = 10;
 
 /// Writes the answer; with `explain`, why it is allowed too.
 pub fn write(out: &mut dyn Write, asked: &Asked<'_>, explain: bool) -> io::Result<()> {
+    let left_out = write_some(out, asked, explain, MAX_EXPLAINED, &[])?;
+    if left_out > 0 {
+        writeln!(out, "\n… and {left_out} more (all of them: -o json)")?;
+    }
+    rest(out, asked)
+}
+
+/// Writes the verdict and the first connections; gives back how many are left out. `open` are the ports that are open,
+/// of connections that stand for more than their own.
+pub fn write_some(
+    out: &mut dyn Write,
+    asked: &Asked<'_>,
+    explain: bool,
+    limit: usize,
+    open: &[Option<PortSet>],
+) -> io::Result<usize> {
     let answer = asked.answer;
     let (bold, colour) = (style::BOLD, style::verdict(answer.verdict));
     let incomplete = if answer.incomplete.is_empty() { "" } else { ", incomplete" };
@@ -25,19 +42,24 @@ pub fn write(out: &mut dyn Write, asked: &Asked<'_>, explain: bool) -> io::Resul
         answer.verdict, asked.source, asked.destination
     )?;
     let several = answer.connections.len() > 1;
-    for (i, c) in answer.connections.iter().enumerate() {
-        if i == MAX_EXPLAINED {
-            writeln!(out, "\n… and {} more (all of them: -o json)", answer.connections.len() - i)?;
-            break;
-        }
+    for (i, c) in answer.connections.iter().enumerate().take(limit) {
         if several || needs_heading(asked, c) {
             heading(out, c)?;
+        }
+        if let Some(Some(ports)) = open.get(i) {
+            writeln!(out, "  open: {ports}")?;
         }
         // A denial always says why; what is allowed only when asked.
         if explain || c.verdict != Verdict::Allowed {
             reasons(out, asked, c)?;
         }
     }
+    Ok(answer.connections.len().saturating_sub(limit))
+}
+
+/// Writes what has to be said with an answer.
+pub fn rest(out: &mut dyn Write, asked: &Asked<'_>) -> io::Result<()> {
+    let answer = asked.answer;
     for note in &answer.notes {
         writeln!(out, "note: {note}")?;
     }

@@ -10,4 +10,7 @@ pub mod man;
 pub mod output;
 pub mod style;
 pub mod table;
+pub mod tap;
+pub mod test_json;
+pub mod test_text;
 pub mod yaml;

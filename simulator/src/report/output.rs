@@ -4,12 +4,20 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+/// The path that stands for standard output.
+pub const STDOUT: &str = "-";
+
+/// Whether output to a path goes to a file.
+pub fn is_file(path: &Path) -> bool {
+    path != Path::new(STDOUT)
+}
+
 /// Writes to a file, or to standard output where the path is `-`. Colours go to terminals only.
 ///
 /// # Errors
 /// What writing gives.
 pub fn to(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    if path == Path::new("-") {
+    if !is_file(path) {
         let mut out = BufWriter::new(anstream::stdout().lock());
         write(&mut out)?;
         return out.flush();

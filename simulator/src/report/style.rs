@@ -1,6 +1,7 @@
 //! The few colours. `anstream` takes them off where the output is no terminal.
 
 use anstyle::{AnsiColor, Style};
+use netsim_shared::assertion::Status;
 use netsim_shared::query::Verdict;
 
 /// Names of rules and places, kept quiet.
@@ -11,6 +12,15 @@ pub const BOLD: Style = Style::new().bold();
 pub const ERROR: Style = AnsiColor::Red.on_default().bold();
 /// Warnings.
 pub const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+
+/// The colour of what came of a test.
+pub fn status(status: Status) -> Style {
+    match status {
+        Status::Ok => AnsiColor::Green.on_default().bold(),
+        Status::Failed => AnsiColor::Red.on_default().bold(),
+        Status::Unknown => AnsiColor::Yellow.on_default().bold(),
+    }
+}
 
 /// The colour of a verdict.
 pub fn verdict(verdict: Verdict) -> Style {
