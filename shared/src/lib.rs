@@ -14,6 +14,7 @@
 pub mod cluster;
 pub mod compile;
 pub mod diagnostic;
+pub mod difference;
 pub mod evaluate;
 pub mod explain;
 pub mod ingest;

@@ -2,7 +2,9 @@
 
 pub mod can_reach;
 pub mod completions;
+pub mod diff;
 pub mod filter;
 pub mod list;
 pub mod matrix;
 pub mod snapshot;
+pub mod what_if;

@@ -117,6 +117,11 @@ fn find(argument: &str) -> Result<Vec<Source>, Diagnostic> {
     if found.is_empty() { Err(Diagnostic::error(format!("`{argument}` matches no file"))) } else { Ok(found) }
 }
 
+/// Whether a file of a directory is read.
+pub fn is_manifest(path: &Path) -> bool {
+    path.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e.eq_ignore_ascii_case(known)))
+}
+
 /// The manifests of a directory and those below it. Hidden folders (`.git`) are left out.
 fn directory(root: &Path) -> Result<Vec<Source>, Diagnostic> {
     let mut found = Vec::new();
@@ -129,9 +134,7 @@ fn directory(root: &Path) -> Result<Vec<Source>, Diagnostic> {
             let hidden = entry.file_name().to_string_lossy().starts_with('.');
             // Links to folders are not followed: they may lead back here.
             let kind = entry.file_type().map_err(|error| cannot(&path, &error))?;
-            let manifest = path
-                .extension()
-                .is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e.eq_ignore_ascii_case(known)));
+            let manifest = is_manifest(&path);
             if kind.is_dir() && !hidden {
                 open.push(path);
             } else if manifest && !hidden && !kind.is_dir() && path.is_file() {

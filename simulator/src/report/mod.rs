@@ -4,6 +4,7 @@ pub mod answer_json;
 pub mod answer_text;
 pub mod connections;
 pub mod diagnostics;
+pub mod difference;
 pub mod style;
 pub mod table;
 pub mod yaml;
