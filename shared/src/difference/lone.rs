@@ -5,6 +5,7 @@ use super::side::Side;
 use crate::compile::{Compiled, EndpointId};
 use crate::list::{self, Entity, Listing, Pair, Reach};
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeSet;
 
 /// What is on one side only.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub struct Lone {
     pub lone_sources: Vec<bool>,
     /// Which of the destinations are.
     pub lone_destinations: Vec<bool>,
+    /// Those of `names` that nothing reaches and that reach nothing.
+    pub quiet: Vec<String>,
     /// Connections from or to what is on this side only.
     pub pairs: Vec<LonePair>,
 }
@@ -72,13 +75,25 @@ impl Lone {
                 }
             },
         );
-        let mut names: Vec<String> = ids.iter().filter_map(|id| name(side.compiled, *id, options)).collect();
-        names.sort();
-        names.dedup();
+        let named = |ids: &mut dyn Iterator<Item = EndpointId>| -> BTreeSet<String> {
+            ids.filter_map(|id| name(side.compiled, id, options)).collect()
+        };
+        let names = named(&mut ids.iter().copied());
+        let of = |list: &'_ [Entity], at: usize| list.get(at).map(|e| e.members.clone()).unwrap_or_default();
+        let mut talking = pairs
+            .iter()
+            .flat_map(|pair: &LonePair| {
+                [of(&listing.sources, pair.source), of(&listing.destinations, pair.destination)]
+            })
+            .flatten()
+            .collect::<FxHashSet<EndpointId>>()
+            .into_iter();
+        let quiet = names.difference(&named(&mut talking)).cloned().collect();
+        let names = names.into_iter().collect();
         let lone_sources = listing.sources.iter().map(is_lone).collect();
         let lone_destinations = listing.destinations.iter().map(is_lone).collect();
         let Listing { sources, destinations, .. } = listing;
-        Lone { names, sources, destinations, lone_sources, lone_destinations, pairs }
+        Lone { names, sources, destinations, lone_sources, lone_destinations, quiet, pairs }
     }
 }
 

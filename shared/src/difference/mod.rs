@@ -22,8 +22,9 @@ use crate::policy::NetworkPolicy;
 use crate::ports::PortSet;
 pub use cause::{Cause, Say};
 pub use lone::{Lone, LonePair};
+use rustc_hash::FxHashSet;
 use side::Side;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// One cluster of the two.
@@ -230,18 +231,14 @@ impl Difference {
         };
         let ends = |ids: &[UnitId], units: &[Unit]| {
             let ends = ids.iter().filter_map(|id| Some(end(units.get(*id as usize)?, *id as usize)));
-            ends.collect::<std::collections::BTreeSet<_>>().len()
+            ends.collect::<BTreeSet<_>>().len()
         };
         let all = ends(&change.sources, &self.sources) * ends(&change.destinations, &self.destinations);
-        let sources: rustc_hash::FxHashSet<&[EndpointId]> =
-            change.sources.iter().filter_map(|id| self.single(*id)).collect();
+        let single = |id: &UnitId| self.sources.get(*id as usize).filter(|unit| unit.single).map(|unit| &unit.members);
+        let sources: FxHashSet<&Both<Vec<EndpointId>>> = change.sources.iter().filter_map(single).collect();
         let destinations = change.destinations.iter().filter_map(|id| self.destinations.get(*id as usize));
-        let itself = destinations.filter(|d| d.single && sources.contains(d.members.new.as_slice())).count();
+        let itself = destinations.filter(|d| d.single && sources.contains(&d.members)).count();
         all.saturating_sub(itself)
-    }
-
-    fn single(&self, source: UnitId) -> Option<&[EndpointId]> {
-        self.sources.get(source as usize).filter(|unit| unit.single).map(|unit| unit.members.new.as_slice())
     }
 
     /// How many connections came to what.

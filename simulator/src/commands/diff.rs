@@ -109,9 +109,7 @@ fn exit(difference: &Difference, fail_on: Option<FailOn>) -> Exit {
         None => false,
         Some(FailOn::Opened) => certain().any(|change| !change.gained.is_empty()),
         Some(FailOn::Closed) => certain().any(|change| !change.lost.is_empty()),
-        Some(FailOn::Any) => {
-            lone || certain().any(|change| !change.gained.is_empty() || !change.lost.is_empty())
-        }
+        Some(FailOn::Any) => lone || certain().any(|change| !change.gained.is_empty() || !change.lost.is_empty()),
     };
     if failed {
         Exit::NotAllowed

@@ -90,8 +90,7 @@ fn say_if_without_effect(index: &ClusterIndex, object: &Object) {
     let Object::Workload(new) = object else { return };
     let Some(old) = index.workload(new.kind, &new.namespace, &new.name) else { return };
     let owner: (WorkloadKind, Box<str>) = (new.kind, new.name.clone());
-    let has_pods =
-        || index.pods().any(|p| p.namespace == new.namespace && index.top_owner(p).as_ref() == Some(&owner));
+    let has_pods = || index.pods().any(|p| p.namespace == new.namespace && index.top_owner(p).as_ref() == Some(&owner));
     if old.template != new.template && has_pods() {
         diagnostics::say(&format!(
             "note: {}/{}/{} is judged by the pods that it has, not by its new template",

@@ -30,11 +30,8 @@ pub fn read(
 ) -> Result<Ingested, LoadError> {
     let blobs = find(revision, warn).map_err(LoadError::one)?;
     let contents = contents(revision, &blobs).map_err(LoadError::one)?;
-    let read: Vec<Ingested> = blobs
-        .par_iter()
-        .zip(contents)
-        .map(|(blob, bytes)| ingest(&blob.name, &bytes, default_namespace))
-        .collect();
+    let read: Vec<Ingested> =
+        blobs.par_iter().zip(contents).map(|(blob, bytes)| ingest(&blob.name, &bytes, default_namespace)).collect();
     let mut all = Ingested::default();
     read.into_iter().for_each(|one| all.extend(one));
     Ok(all)
@@ -140,8 +137,7 @@ fn is_shallow() -> Result<bool, Diagnostic> {
 
 /// The contents of files, in their order.
 fn contents(revision: &Revision, blobs: &[Blob]) -> Result<Vec<Vec<u8>>, Diagnostic> {
-    let mut child =
-        git(&["cat-file", "--batch"]).stdin(Stdio::piped()).spawn().map_err(|error| cannot_run(&error))?;
+    let mut child = git(&["cat-file", "--batch"]).stdin(Stdio::piped()).spawn().map_err(|error| cannot_run(&error))?;
     let broken = |what: String| Diagnostic::error(format!("`{revision}` cannot be read: {what}"));
     let asked: String = blobs.iter().map(|blob| format!("{}\n", blob.id)).collect();
     let stdin = child.stdin.take();

@@ -49,11 +49,7 @@ pub fn load(args: &InputArgs, warn: &mut dyn FnMut(&Diagnostic)) -> Result<Loade
 ///
 /// # Errors
 /// When anything could not be read: nothing is skipped in silence (H3).
-pub fn load_from(
-    sources: &[Source],
-    args: &InputArgs,
-    warn: &mut dyn FnMut(&Diagnostic),
-) -> Result<Loaded, LoadError> {
+pub fn load_from(sources: &[Source], args: &InputArgs, warn: &mut dyn FnMut(&Diagnostic)) -> Result<Loaded, LoadError> {
     let modes = modes(args)?;
     let mut progress = Progress::new();
     let objects = read(sources, args, &mut progress, warn)?;

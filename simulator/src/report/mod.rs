@@ -6,5 +6,6 @@ pub mod connections;
 pub mod diagnostics;
 pub mod difference;
 pub mod style;
+pub mod summary;
 pub mod table;
 pub mod yaml;
