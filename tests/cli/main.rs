@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod diff;
 mod documents;
 mod input;
 mod lists;
