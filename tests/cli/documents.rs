@@ -8,7 +8,6 @@
 //! <!-- test: exit 1 -->          the last line ends with this code
 //! <!-- test: cluster -->         there is a live cluster with the context `prod`
 //! <!-- test: helm -->            the program named is there; it prints manifests
-//! <!-- test: git -->             it is run in a repository whose last commit changed a policy in k8s/
 //! <!-- test: enforcer -->        run by the enforcer's tests, which have its program
 //! <!-- test: skip: WHY -->       not run
 //! ```
@@ -22,10 +21,9 @@ use netsim_testkit::documents::{Block, blocks};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-const DOCUMENTS: [&str; 5] =
-    ["README.md", "docs/commands.md", "docs/commands/diff.md", "docs/commands/what-if.md", "examples/shop/README.md"];
+const DOCUMENTS: [&str; 3] = ["README.md", "docs/commands.md", "examples/shop/README.md"];
 /// Documents whose links are followed.
-const LINKED: [&str; 13] = [
+const LINKED: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -34,8 +32,6 @@ const LINKED: [&str; 13] = [
     "benches/README.md",
     "deploy/README.md",
     "docs/commands.md",
-    "docs/commands/diff.md",
-    "docs/commands/what-if.md",
     "docs/enforcer.md",
     "docs/inputs.md",
     "docs/semantics.md",
@@ -54,7 +50,6 @@ const PROGRAMS: [(&str, &str); 3] = [
 struct How {
     code: i32,
     cluster: bool,
-    git: bool,
     programs: Vec<&'static str>,
     skipped: bool,
 }
@@ -68,7 +63,6 @@ impl How {
                 Some(("skip:", why)) if EXCUSES.contains(&why) => how.skipped = true,
                 None if marker == "enforcer" => how.skipped = true,
                 None if marker == "cluster" => how.cluster = true,
-                None if marker == "git" => how.git = true,
                 _ => match PROGRAMS.iter().find(|(name, _)| name == marker) {
                     Some((name, _)) => how.programs.push(name),
                     None => panic!("{}: the test does not know `{marker}`", block.place),
@@ -89,25 +83,6 @@ fn place_to_run() -> Scratch {
     scratch
 }
 
-/// Makes the folder a repository of two commits, the last of which changed a policy in `k8s/`.
-fn make_repository(scratch: &Scratch) {
-    fs::create_dir(scratch.path().join("k8s")).unwrap();
-    let shop = text_of("examples/shop/shop.yaml");
-    let git = |arguments: &str| {
-        let mut command = quiet("git");
-        command.args(["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"]);
-        command.args(arguments.split(' ')).current_dir(scratch.path()).env("GIT_CONFIG_GLOBAL", "/dev/null");
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        run(arguments, &mut command).exits(0);
-    };
-    git("init --quiet");
-    for (message, text) in [("one", shop.clone()), ("two", shop.replace("port: 5432", "port: 5433"))] {
-        scratch.file("k8s/shop.yaml", &text);
-        git("add k8s");
-        git(&format!("commit --quiet --message {message}"));
-    }
-}
-
 fn run_block(block: &Block, how: &How) -> Vec<String> {
     let mut wrong = Vec::new();
     let scratch = place_to_run();
@@ -120,9 +95,6 @@ fn run_block(block: &Block, how: &How) -> Vec<String> {
         Some(server) => scratch.file("kubeconfig", &server.kubeconfig().replace("kind-a", "prod")),
         None => "/nowhere/kubeconfig".to_owned(),
     };
-    if how.git {
-        make_repository(&scratch);
-    }
     let mut printed = String::new();
     for (i, line) in block.lines.iter().enumerate() {
         let line = line.replace("cargo run --bin netsim -- ", "netsim ");
@@ -133,7 +105,7 @@ fn run_block(block: &Block, how: &How) -> Vec<String> {
         }
         let mut command = quiet("/bin/sh");
         command.args(["-c", &line]).current_dir(scratch.path()).env("KUBECONFIG", &kubeconfig).env("ROOT", root());
-        command.env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", scratch.path().join("bin").display()));
+        command.env("PATH", format!("{}:/usr/bin:/bin", scratch.path().join("bin").display()));
         let answer: Answer = run(&line, &mut command);
         let code = if i + 1 == block.lines.len() { how.code } else { 0 };
         if answer.code != code {

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
-mod diff;
 mod documents;
 mod input;
 mod lists;
