@@ -76,6 +76,9 @@ struct Part {
     destinations: Vec<UnitId>,
 }
 
+/// What became of the ports, why, and whether that is incomplete.
+type Alike = (Arc<Delta>, Vec<CauseKey>, bool);
+
 /// What a thread keeps from one destination to the next.
 struct Scratch {
     reaches: Reaches,
@@ -190,7 +193,7 @@ impl<'c, 'm> Comparison<'c, 'm> {
         let Some((to, _)) = classes.first().and_then(|class| self.roles.destinations.classes.get(*class)) else {
             return (Vec::new(), 0);
         };
-        let mut parts: Vec<FxHashMap<(Arc<Delta>, Vec<CauseKey>, bool), Vec<UnitId>>> = Vec::new();
+        let mut parts: Vec<FxHashMap<Alike, Vec<UnitId>>> = Vec::new();
         parts.resize_with(classes.len(), FxHashMap::default);
         let (mut single, mut alike_unknown) = (Vec::new(), 0);
         for (from, units) in &self.roles.sources.classes {
@@ -381,7 +384,6 @@ impl<'c, 'm> Comparison<'c, 'm> {
 
     /// Puts what has the same ports and the same reasons together: from the same sources first.
     fn merge(&self, parts: impl Iterator<Item = Part>) -> Vec<Change> {
-        type Alike = (Arc<Delta>, Vec<CauseKey>, bool);
         let mut by_sources: FxHashMap<(Alike, Vec<UnitId>), Vec<UnitId>> = FxHashMap::default();
         for part in parts {
             let key = ((part.delta, part.causes, part.incomplete), part.sources);

@@ -242,11 +242,11 @@ impl Builder<'_, '_> {
         }
     }
 
-    fn old(&self, id: EndpointId) -> OnSide {
+    fn before(&self, id: EndpointId) -> OnSide {
         self.on_side(&self.sides.old, &self.relations.old, self.has_hosts.old, id)
     }
 
-    fn new(&self, id: EndpointId) -> OnSide {
+    fn after(&self, id: EndpointId) -> OnSide {
         self.on_side(&self.sides.new, &self.relations.new, self.has_hosts.new, id)
     }
 
@@ -264,14 +264,14 @@ impl Builder<'_, '_> {
                 place.members.new.extend(new);
             };
             for both in &m.paired {
-                put(Both { old: self.old(both.old), new: self.new(both.new) }, &[both.old], &[both.new]);
+                put(Both { old: self.before(both.old), new: self.after(both.new) }, &[both.old], &[both.new]);
             }
             let mut sorted = Both::<BTreeMap<OnSide, Vec<EndpointId>>>::default();
             for id in &m.loose.old {
-                sorted.old.entry(self.old(*id)).or_default().push(*id);
+                sorted.old.entry(self.before(*id)).or_default().push(*id);
             }
             for id in &m.loose.new {
-                sorted.new.entry(self.new(*id)).or_default().push(*id);
+                sorted.new.entry(self.after(*id)).or_default().push(*id);
             }
             for (old, before) in &sorted.old {
                 for (new, after) in &sorted.new {
