@@ -402,6 +402,12 @@ pub fn allowed_ports(
     egress.intersection(&ports(compiled.side(Direction::Ingress), &b, &a))
 }
 
+/// The node that an endpoint runs on, where it is known.
+pub fn node_of(compiled: &Compiled, id: EndpointId) -> Option<&str> {
+    let known = Known::new(compiled, Party::Endpoint(id))?;
+    known.node(compiled).unwrap_or_else(|| known.entry.and_then(|entry| entry.endpoint.node.as_deref()))
+}
+
 /// Whether they are a pod and its own node (D2); `None` when that is not known.
 pub fn own_node(compiled: &Compiled, source: Party, destination: Party) -> Option<bool> {
     let (Some(a), Some(b)) = (Known::new(compiled, source), Known::new(compiled, destination)) else {

@@ -16,6 +16,7 @@ pub mod cluster;
 pub mod compile;
 pub mod default_deny;
 pub mod diagnostic;
+pub mod difference;
 pub mod evaluate;
 pub mod explain;
 pub mod ingest;

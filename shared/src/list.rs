@@ -42,6 +42,18 @@ pub struct Reach {
 }
 
 impl Reach {
+    /// The reach of a pair, given its ports in each family that the two have in common.
+    pub fn of_families(by_family: impl IntoIterator<Item = (Family, PortSet)>) -> Self {
+        let sets: Vec<(Family, PortSet)> = by_family.into_iter().collect();
+        let everywhere = sets.iter().map(|(_, set)| set.clone()).reduce(|a, b| a.intersection(&b)).unwrap_or_default();
+        let in_one_family = sets
+            .iter()
+            .map(|(family, set)| (*family, set.difference(&everywhere)))
+            .filter(|(_, set)| !set.is_empty())
+            .collect();
+        Reach { ports: everywhere, in_one_family }
+    }
+
     /// Whether no port is open.
     pub fn is_empty(&self) -> bool {
         self.ports.is_empty() && self.in_one_family.is_empty()
@@ -103,12 +115,16 @@ pub struct Listing<'c> {
 
 /// One relation, worked out: for each distinct row of destinations the classes of sources by ports.
 #[derive(Debug)]
-struct Worked {
-    family: Family,
-    addresses: Addresses,
-    source: InRole,
-    destination: InRole,
-    source_count: usize,
+pub(crate) struct Worked {
+    pub(crate) family: Family,
+    pub(crate) addresses: Addresses,
+    /// The class of each source.
+    pub(crate) source: InRole,
+    /// The row of each destination.
+    pub(crate) destination: InRole,
+    /// The row of each class of destinations.
+    pub(crate) row_of_class: Vec<u32>,
+    pub(crate) source_count: usize,
     /// Sources, and the ports on which they reach some destinations.
     blocks: Vec<(PortSet, RoaringBitmap)>,
     /// The numbers of the blocks of each distinct row.
@@ -119,13 +135,13 @@ struct Worked {
 
 /// Who is what in one role: a class of sources, or a row of destinations.
 #[derive(Debug, Default)]
-struct InRole {
+pub(crate) struct InRole {
     endpoints: Vec<Option<u32>>,
-    outside: BTreeMap<u32, Vec<AddressRange>>,
+    pub(crate) outside: BTreeMap<u32, Vec<AddressRange>>,
 }
 
 impl InRole {
-    fn new(role: &Role, number: impl Fn(ClassId) -> u32) -> Self {
+    pub(crate) fn new(role: &Role, number: impl Fn(ClassId) -> u32) -> Self {
         let mut out = InRole::default();
         for (class, members) in (0..).zip(&role.classes) {
             let number = number(class);
@@ -145,7 +161,8 @@ impl InRole {
         out
     }
 
-    fn of(&self, id: EndpointId) -> Option<u32> {
+    /// The number of an endpoint; `None` where it has no address of the family.
+    pub(crate) fn of(&self, id: EndpointId) -> Option<u32> {
         self.endpoints.get(id as usize).copied().flatten()
     }
 }
@@ -169,8 +186,7 @@ pub enum Pair<'p> {
 }
 
 impl Worked {
-    fn new(compiled: &Compiled, family: Family, addresses: Addresses) -> Self {
-        let relation = Relation::new(compiled, family, addresses);
+    pub(crate) fn new(relation: &Relation, addresses: Addresses) -> Self {
         let found: Vec<Block> = relation.blocks().collect();
         let mut blocks_of_class: Vec<Vec<u32>> = vec![Vec::new(); relation.destinations.classes.len()];
         for (number, block) in (0..).zip(&found) {
@@ -193,31 +209,73 @@ impl Worked {
             })
             .collect();
         Worked {
-            family,
+            family: relation.family,
             addresses,
             source: InRole::new(&relation.sources, |class| class),
             destination: InRole::new(&relation.destinations, |class| {
                 row_of_class.get(class as usize).copied().unwrap_or(u32::MAX)
             }),
             source_count: relation.sources.classes.len(),
-            weight: found.iter().map(|block| weight(&relation, block)).sum(),
+            weight: found.iter().map(|block| weight(relation, block)).sum(),
             blocks: found.into_iter().map(|block| (block.ports, block.sources)).collect(),
             rows,
+            row_of_class,
         }
     }
+
+    /// Puts down which ports each class of sources reaches a row of destinations on, as numbers of sets.
+    pub(crate) fn reached(&self, row: Option<u32>, reached: &mut [u32], reaches: &mut Reaches) {
+        reached.fill(NO_PORT);
+        let row = row.and_then(|row| self.rows.get(row as usize));
+        let blocks = row.into_iter().flatten().filter_map(|number| self.blocks.get(*number as usize));
+        for (ports, sources) in blocks {
+            let set = reaches.sets.number_of(ports);
+            for source in sources {
+                if let Some(place) = reached.get_mut(source as usize) {
+                    *place = reaches.union(*place, set);
+                }
+            }
+        }
+    }
+}
+
+/// The relations of a cluster: in each family in use, and where an address is not known with both
+/// answers about it (B8), the sure one first.
+pub(crate) fn relations_of(compiled: &Compiled) -> impl Iterator<Item = (Family, Addresses)> + '_ {
+    let is_unknown = |f: &Family, e: &Entry| *e.endpoint.addresses.get(*f) == Address::Unknown;
+    let unaddressed = compiled.entries().any(|(_, e)| Family::ALL.iter().any(|f| is_unknown(f, e)));
+    let kinds: &[Addresses] = if unaddressed { &[Addresses::Surely, Addresses::Maybe] } else { &[Addresses::Surely] };
+    compiled.families().iter().flat_map(|family| kinds.iter().map(|kind| (*family, *kind)))
+}
+
+/// Whether some answer would be another if blocks held the addresses of pods that have none (B8).
+pub(crate) fn rest_on_assumptions(relations: &[Worked]) -> bool {
+    let differ = |family: Family| {
+        let of = |kind| relations.iter().find(|w| w.family == family && w.addresses == kind);
+        match (of(Addresses::Surely), of(Addresses::Maybe)) {
+            (Some(a), Some(b)) => a.weight != b.weight,
+            _ => false,
+        }
+    };
+    Family::ALL.into_iter().any(differ)
 }
 
 impl<'c> Listing<'c> {
     /// Works out all connections.
     pub fn new(compiled: &'c Compiled, options: Options) -> Self {
-        let is_unknown = |f: &Family, e: &Entry| *e.endpoint.addresses.get(*f) == Address::Unknown;
-        let unaddressed = compiled.entries().any(|(_, e)| Family::ALL.iter().any(|f| is_unknown(f, e)));
-        let kinds: &[Addresses] =
-            if unaddressed { &[Addresses::Surely, Addresses::Maybe] } else { &[Addresses::Surely] };
-        let wanted = compiled.families().iter().flat_map(|family| kinds.iter().map(|kind| (*family, *kind)));
-        let relations: Vec<Worked> = wanted.map(|(family, kind)| Worked::new(compiled, family, kind)).collect();
+        let worked = |(family, kind)| Worked::new(&Relation::new(compiled, family, kind), kind);
+        Listing::of(compiled, options, relations_of(compiled).map(worked).collect(), |_| false)
+    }
+
+    /// Lists relations that were worked out already; what is `apart` stands in no group with the rest.
+    pub(crate) fn of(
+        compiled: &'c Compiled,
+        options: Options,
+        relations: Vec<Worked>,
+        apart: impl Fn(EndpointId) -> bool,
+    ) -> Self {
         let entities = |role: fn(&Worked) -> &InRole| {
-            let mut entities = inside(compiled, &relations, role, options.expand);
+            let mut entities = inside(compiled, &relations, role, options.expand, &apart);
             if options.outside {
                 entities.extend(outside(&relations, role));
             }
@@ -239,17 +297,7 @@ impl<'c> Listing<'c> {
         let mut reached: Vec<Vec<u32>> = self.relations.iter().map(|w| vec![NO_PORT; w.source_count]).collect();
         for destination in self.destinations.iter().filter(|entity| wanted(entity)) {
             for ((worked, reached), row) in self.relations.iter().zip(&mut reached).zip(&destination.roles) {
-                reached.fill(NO_PORT);
-                let row = row.and_then(|row| worked.rows.get(row as usize));
-                let blocks = row.into_iter().flatten().filter_map(|number| worked.blocks.get(*number as usize));
-                for (ports, sources) in blocks {
-                    let set = reaches.sets.number_of(ports);
-                    for source in sources {
-                        if let Some(place) = reached.get_mut(source as usize) {
-                            *place = reaches.union(*place, set);
-                        }
-                    }
-                }
+                worked.reached(*row, reached, &mut reaches);
             }
             for source in &self.sources {
                 // Who reaches what outside from outside is not this cluster's to say.
@@ -332,22 +380,21 @@ impl<'c> Listing<'c> {
 
     /// Whether some answer would be another if blocks held the addresses of pods that have none (B8).
     pub fn rests_on_assumptions(&self) -> bool {
-        let differ = |family: Family| {
-            let of = |kind| self.relations.iter().find(|w| w.family == family && w.addresses == kind);
-            match (of(Addresses::Surely), of(Addresses::Maybe)) {
-                (Some(a), Some(b)) => a.weight != b.weight,
-                _ => false,
-            }
-        };
-        Family::ALL.into_iter().any(differ)
+        rest_on_assumptions(&self.relations)
     }
 }
 
 /// The pods and workloads, alone or grouped, in a role.
-fn inside(compiled: &Compiled, relations: &[Worked], role: fn(&Worked) -> &InRole, expand: bool) -> Vec<Entity> {
+fn inside(
+    compiled: &Compiled,
+    relations: &[Worked],
+    role: fn(&Worked) -> &InRole,
+    expand: bool,
+    apart: &impl Fn(EndpointId) -> bool,
+) -> Vec<Entity> {
     let mut ids: Vec<EndpointId> = compiled.entries().map(|(id, _)| id).collect();
     ids.sort_by_cached_key(|id| compiled.entry(*id).map(|e| e.endpoint.key.clone()));
-    type GroupKey = (Box<str>, String, bool, Vec<Option<u32>>, u32);
+    type GroupKey = (Box<str>, String, bool, Vec<Option<u32>>, (bool, u32));
     let mut groups: BTreeMap<GroupKey, Vec<EndpointId>> = BTreeMap::new();
     let mut sizes: FxHashMap<(Box<str>, String), usize> = FxHashMap::default();
     for id in ids {
@@ -357,7 +404,7 @@ fn inside(compiled: &Compiled, relations: &[Worked], role: fn(&Worked) -> &InRol
         let owner = entry.endpoint.workload.as_ref();
         let workload = owner.map(|(kind, name)| format!("{namespace}/{}/{name}", kind.short())).unwrap_or_default();
         *sizes.entry((namespace.clone(), workload.clone())).or_default() += 1;
-        let own = if expand { id } else { 0 };
+        let own = (apart(id), if expand { id } else { 0 });
         groups.entry((namespace, workload, entry.endpoint.host_network, roles, own)).or_default().push(id);
     }
     let mut entities: Vec<Entity> = groups
@@ -407,7 +454,7 @@ fn outside(relations: &[Worked], role: fn(&Worked) -> &InRole) -> Vec<Entity> {
 }
 
 /// The number of the empty port set, and of the reach without a port.
-const NO_PORT: u32 = 0;
+pub(crate) const NO_PORT: u32 = 0;
 
 /// Distinct port sets, numbered.
 #[derive(Debug, Default)]
@@ -441,7 +488,7 @@ impl Interned {
 
 /// Distinct port sets and what they come to together, worked out once each.
 #[derive(Debug)]
-struct Reaches {
+pub(crate) struct Reaches {
     sets: Interned,
     unions: FxHashMap<(u32, u32), u32>,
     reaches: Vec<Reach>,
@@ -462,6 +509,16 @@ impl Default for Reaches {
 }
 
 impl Reaches {
+    /// The number of a set.
+    pub(crate) fn number(&mut self, set: &PortSet) -> u32 {
+        self.sets.number_of(set)
+    }
+
+    /// The set of a number.
+    pub(crate) fn set(&self, number: u32) -> PortSet {
+        self.sets.get(number)
+    }
+
     /// The number of two sets together.
     fn union(&mut self, a: u32, b: u32) -> u32 {
         if a == NO_PORT || a == b {
@@ -487,14 +544,7 @@ impl Reaches {
         }
         let common =
             Family::ALL.into_iter().filter_map(|family| Some((family, self.sets.get((*by_family.get(family))?))));
-        let sets: Vec<(Family, PortSet)> = common.collect();
-        let everywhere = sets.iter().map(|(_, set)| set.clone()).reduce(|a, b| a.intersection(&b)).unwrap_or_default();
-        let in_one_family = sets
-            .iter()
-            .map(|(family, set)| (*family, set.difference(&everywhere)))
-            .filter(|(_, set)| !set.is_empty())
-            .collect();
-        self.reaches.push(Reach { ports: everywhere, in_one_family });
+        self.reaches.push(Reach::of_families(common));
         let id = u32::try_from(self.reaches.len() - 1).unwrap_or(u32::MAX);
         self.by_families.insert(key, id);
         id

@@ -137,6 +137,12 @@ impl Role {
         role
     }
 
+    /// What each class is, in the order of `classes`: the group that isolates its members, and what they
+    /// are to the rules of the other role.
+    pub fn keys(&self) -> &[(GroupId, PeerClass)] {
+        &self.keys
+    }
+
     fn all(&self) -> RoaringBitmap {
         let mut all = RoaringBitmap::new();
         all.insert_range(0..u32::try_from(self.keys.len()).unwrap_or(u32::MAX));

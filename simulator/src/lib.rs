@@ -42,6 +42,8 @@ pub fn run() -> ExitCode {
         Command::ExplainRule(args) => commands::explain_rule::run(&args),
         Command::Suggest(args) => commands::suggest::run(&args),
         Command::Test(args) => commands::test::run(&args),
+        Command::Diff(args) => commands::diff::run(&args),
+        Command::WhatIf(args) => commands::what_if::run(&args),
         Command::Snapshot(args) => commands::snapshot::run(&args),
         Command::Completions { shell } => commands::completions::run(shell, &command()),
         Command::Generate(args) => commands::generate::run(&args),

@@ -6,6 +6,7 @@ mod answers;
 mod ci;
 mod config;
 mod connectivity;
+mod diff;
 mod documents;
 mod generated;
 mod input;

@@ -135,6 +135,25 @@ fn lint() {
 }
 
 #[test]
+fn diff() {
+    let validator = validator(&strict(schema("diff")));
+    let deny = "tests/fixtures/clause-D2-own-node/deny-all.yaml";
+    let policies = "tests/fixtures/clause-H2-kinds-not-understood/policies.yaml";
+    let namespaces = "examples/shop/namespaces.yaml";
+    for command in [
+        "diff examples/shop examples/shop".to_owned(),
+        "diff examples/shop/shop.yaml examples/shop".to_owned(),
+        "diff examples/shop examples/shop/shop.yaml".to_owned(),
+        "what-if --base examples/shop --delete shop/default-deny --delete shop/db".to_owned(),
+        "what-if --base tests/cli/inputs/dump.json --delete x/web".to_owned(),
+        format!("diff {NODES} {namespaces} {deny}"),
+        format!("diff {FOREIGN} {namespaces} {policies}"),
+    ] {
+        fits(&validator, &format!("{command} -o json"));
+    }
+}
+
+#[test]
 fn broken_output_does_not_fit() {
     let broken = |name: &str, command: &str, breaks: &[(&str, Option<Value>)]| {
         let validator = validator(&schema(name));
@@ -182,6 +201,19 @@ fn broken_output_does_not_fit() {
         ],
     );
     broken(
+        "diff",
+        "what-if --base examples/shop --delete shop/default-deny -o json",
+        &[
+            ("/schemaVersion", Some(json!("2"))),
+            ("/counts/opened", Some(json!(-1))),
+            ("/changes/0/kind", Some(json!("opend"))),
+            ("/changes/0/causes/0/direction", Some(json!("both"))),
+            ("/changes/0/sources", None),
+            ("/added", None),
+            ("/policies/0/fate", Some(json!("lost"))),
+        ],
+    );
+    broken(
         "lint",
         "lint -f tests/cli/inputs/lint --select NS001 -o json",
         &[
@@ -226,7 +258,7 @@ fn every_field_is_described() {
             walk(inner, &path, wrong);
         }
     }
-    for name in ["can-reach", "list", "matrix", "lint", "test-report"] {
+    for name in ["can-reach", "diff", "list", "matrix", "lint", "test-report"] {
         let (schema, mut wrong) = (schema(name), Vec::new());
         walk(&schema, name, &mut wrong);
         assert!(wrong.is_empty(), "not described: {}", wrong.join(", "));

@@ -1,6 +1,7 @@
 //! The command line, as it is typed: one file a command. Nothing here is looked up or opened.
 
 mod can_reach;
+mod diff;
 mod generate;
 mod input;
 mod lint;
@@ -10,6 +11,7 @@ mod suggest;
 mod test;
 
 pub use can_reach::{AnswerFormat, CanReach, Expect};
+pub use diff::{Diff, DiffFormat, DiffTelling, FailOnChange, WhatIf};
 pub use generate::{Generate, Generated};
 pub use input::{ClusterArgs, InputArgs};
 pub use lint::{ExplainRule, FailOn, FindingFormat, Lint};
@@ -166,6 +168,45 @@ Examples:
   netsim test tests/ -f k8s/ -o junit --out report.xml
   netsim test tests/shop.netsim.yaml --context prod --filter db")]
     Test(Test),
+    /// Show which connections a change opens and closes, and by which policies
+    #[command(
+        mut_arg("files", |arg| arg.help("Read on both sides, before OLD and NEW: written as these; repeatable")),
+        after_help = "\
+OLD and NEW:
+  k8s/  a.yaml  'k8s/*.yaml'  -   a directory, file, glob or standard input, as -f elsewhere
+  main:k8s/  HEAD~1:./deploy      what git has in a revision; HEAD: is all of it
+  live  live:prod                 a live cluster, by the context of the kubeconfig
+A path that exists wins over the other readings. Paths in a revision count from the root of the
+repository, with ./ in front from the current directory.
+
+Exit codes:
+  0  done, or no such change with --fail-on
+  1  a change that --fail-on asks about, or any with --exit-code
+  2  bad usage or bad input
+  3  something cannot be told, or policies were not understood
+
+Examples:
+  netsim diff main:k8s/ k8s/
+  netsim diff HEAD~1: HEAD: -o md
+  netsim diff live:prod k8s/ --fail-on opened
+  netsim diff -f cluster.json main:policies/ policies/
+  netsim diff before.yaml after.yaml -n shop --port 5432"
+    )]
+    Diff(Diff),
+    /// Show which connections would change if objects were applied or policies deleted
+    #[command(
+        mut_arg("files", |arg| arg.help("Objects that are added, or replace those of their name: written as for --base")),
+        after_help = "\
+POLICIES of --delete: shop/db, or netpol/db or db in the namespace of -n or --default-namespace.
+
+Exit codes: as those of diff.
+
+Examples:
+  netsim what-if -f new-policy.yaml --context prod
+  netsim what-if -f policies/ --base snapshot.json --fail-on closed
+  netsim what-if --delete shop/default-deny --base k8s/"
+    )]
+    WhatIf(WhatIf),
     /// Save what netsim needs of a live cluster in one file
     #[command(after_help = "\
 The file holds no Secrets, no environment variables and no commands of containers.

@@ -134,7 +134,7 @@ fn wanted(parties: Vec<Named>) -> Wanted {
 }
 
 /// `5432`, `53/udp`, `6000-6500/tcp`
-fn port(text: &str) -> Result<PortSet, QueryError> {
+pub fn port(text: &str) -> Result<PortSet, QueryError> {
     let (numbers, protocol) = match text.split_once('/') {
         Some((numbers, name)) => (numbers, protocol(name)?),
         None => (text, Protocol::Tcp),

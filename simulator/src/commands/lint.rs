@@ -5,6 +5,7 @@ use crate::args::{FailOn, FindingFormat, Lint};
 use crate::exit::Exit;
 use crate::lint::baseline::Baseline;
 use crate::lint::{self, Context, Report, Settings, Severity, twins};
+use crate::load::source::Source;
 use crate::load::{self, Depth, LoadError};
 use crate::report::{diagnostics, findings, output};
 use netsim_shared::diagnostic::{Diagnostic, nearest};
@@ -15,13 +16,15 @@ use std::path::Path;
 pub fn run(args: &Lint) -> Result<Exit, Failure> {
     let mut settings = settings(args).map_err(LoadError)?;
     let modes = load::modes(&args.input)?;
-    let mut ingested = load::read(&args.input, Depth::Everything, &mut diagnostics::print)?;
+    let sources = load::sources(&args.input)?;
+    let mut ingested = load::read(&sources, &args.input, Depth::Everything, &mut diagnostics::print)?;
     if ingested.has_errors() {
         return unreadable(args, &ingested);
     }
     let read = std::mem::take(&mut ingested.diagnostics);
     let twins = twins(&ingested.objects);
-    let loaded = load::compile(ingested, &modes)?;
+    load::something_decides(&ingested)?;
+    let loaded = load::compile(ingested.objects, &modes);
     let known = loaded.index.namespace_names();
     for name in &args.namespaces {
         if !known.contains(name.as_str()) {
@@ -37,7 +40,7 @@ pub fn run(args: &Lint) -> Result<Exit, Failure> {
         _ => None,
     };
     let mut report = lint::lint(&context, &settings, baseline.as_ref());
-    if load::is_live(&args.input) {
+    if sources.iter().any(|source| matches!(source, Source::Live(_))) {
         // Lines of an API server's answer tell nobody anything.
         report.findings = report.findings.into_iter().map(lint::Finding::without_places).collect();
     }

@@ -2,6 +2,7 @@
 
 pub mod can_reach;
 pub mod completions;
+pub mod diff;
 pub mod explain_rule;
 pub mod filter;
 pub mod generate;
@@ -11,3 +12,4 @@ pub mod matrix;
 pub mod snapshot;
 pub mod suggest;
 pub mod test;
+pub mod what_if;

@@ -124,9 +124,14 @@ mod tests {
                     Some(Takes::Nothing | Takes::Times) => ("true".to_owned(), format!("--{long}")),
                     _ => (value.to_owned(), format!("--{long}={value}")),
                 };
-                for yaml in [format!("{long}: {written}"), format!("{name}: {{{long}: {written}}}")] {
-                    assert_eq!(added(&yaml, command), [argument.as_str()], "{name}: {yaml}");
+                let own = format!("{name}: {{{long}: {written}}}");
+                assert_eq!(added(&own, command), [argument.as_str()], "{name}: {own}");
+                // What all commands share is not what is compared.
+                if settings::SOURCES.contains(&long) && settings::compares(command) {
+                    continue;
                 }
+                let shared = format!("{long}: {written}");
+                assert_eq!(added(&shared, command), [argument.as_str()], "{name}: {shared}");
                 if takes(arg) == Some(Takes::Several) {
                     let yaml = format!("{long}: [{value}, second]");
                     assert_eq!(added(&yaml, command), [argument, format!("--{long}=second")], "{name}: {yaml}");

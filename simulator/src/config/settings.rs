@@ -40,7 +40,7 @@ pub fn settings(config: &Config, command: &Command, typed: &ArgMatches) -> Resul
     let own = |entry: &Entry| entry.command.as_deref() == Some(command.get_name());
     let is_source = |key: &str| SOURCES.contains(&key);
     let source_is_typed = all_typed.iter().any(|arg| arg.get_long().is_some_and(is_source));
-    let compares = command.get_arguments().any(|arg| SIDES.contains(&arg.get_id().as_str()));
+    let compares = compares(command);
     let own_source = config.entries.iter().any(|entry| own(entry) && is_source(&entry.key));
     let mut found = Vec::new();
     for (long, arg) in options(command) {
@@ -63,6 +63,11 @@ pub fn settings(config: &Config, command: &Command, typed: &ArgMatches) -> Resul
         found.extend(arguments(entry, long, arg, &config.folder));
     }
     Ok(found)
+}
+
+/// Whether a command compares clusters.
+pub fn compares(command: &Command) -> bool {
+    command.get_arguments().any(|arg| SIDES.contains(&arg.get_id().as_str()))
 }
 
 fn contradict(command: &Command, a: &Arg, b: &Arg) -> bool {

@@ -6,7 +6,6 @@ use crate::config;
 use netsim_shared::diagnostic::Diagnostic;
 use netsim_shared::ingest::{Ingested, Keep, ingest_keeping};
 use rayon::prelude::*;
-use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -105,14 +104,13 @@ struct Wanted {
     help: &'static str,
 }
 
-const MANIFESTS: Wanted = Wanted {
-    is_wanted: |path| {
-        let known = |e: &OsStr| ["yaml", "yml", "json"].iter().any(|known| e.eq_ignore_ascii_case(known));
-        path.extension().is_some_and(known)
-    },
-    what: "manifest",
-    help: "files that end with .yaml, .yml or .json are read",
-};
+/// Whether a file of a directory is read.
+pub fn is_manifest(path: &Path) -> bool {
+    path.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e.eq_ignore_ascii_case(known)))
+}
+
+const MANIFESTS: Wanted =
+    Wanted { is_wanted: is_manifest, what: "manifest", help: "files that end with .yaml, .yml or .json are read" };
 
 const TESTS: Wanted = Wanted {
     is_wanted: |path| {

@@ -1,10 +1,12 @@
-//! From the input options to an index and a compiled cluster. The one place that reads files.
+//! From sources to an index and a compiled cluster. The one place that reads.
 
 pub(crate) mod config;
 pub mod files;
+pub mod git;
 pub mod live;
 pub(crate) mod progress;
 pub mod snapshot;
+pub mod source;
 
 use crate::args::{ClusterArgs, InputArgs};
 use live::{ClusterRef, Extent};
@@ -15,6 +17,7 @@ use netsim_shared::ingest::{Ingested, Keep, ingest_keeping};
 use netsim_shared::net::read_cidr;
 use netsim_shared::object::Object;
 use progress::Progress;
+use source::Source;
 use std::path::Path;
 
 /// A cluster that was read.
@@ -35,20 +38,6 @@ impl LoadError {
     }
 }
 
-/// Reads and compiles the input. Warnings go to `warn`.
-///
-/// # Errors
-/// When anything could not be read: nothing is skipped in silence (H3).
-pub fn load(args: &InputArgs, warn: &mut dyn FnMut(&Diagnostic)) -> Result<Loaded, LoadError> {
-    let modes = modes(args)?;
-    let ingested = read(args, Depth::Connectivity, warn)?;
-    if ingested.has_errors() {
-        return Err(LoadError(ingested.diagnostics));
-    }
-    ingested.diagnostics.iter().for_each(&mut *warn);
-    compile(ingested, &modes)
-}
-
 /// How much is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
@@ -58,60 +47,151 @@ pub enum Depth {
     Everything,
 }
 
-/// Indexes and compiles what was read.
-///
-/// # Errors
-/// When none of it decides connectivity.
-pub fn compile(ingested: Ingested, modes: &Modes) -> Result<Loaded, LoadError> {
-    let decides = |object: &Object| !matches!(object, Object::Role(_) | Object::RoleBinding(_));
-    if !ingested.objects.iter().any(decides) {
-        let ignored: Vec<String> = ingested.ignored.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        let found = if ignored.is_empty() { "nothing at all".to_owned() } else { ignored.join(", ") };
-        let error = Diagnostic::error("the input holds no object that decides connectivity");
-        return Err(LoadError::one(error.help(format!(
-            "found: {found}; pods, workloads, namespaces, services and NetworkPolicies are looked at"
-        ))));
+impl Depth {
+    fn keep(self) -> Keep {
+        match self {
+            Depth::Connectivity => Keep::Policies,
+            Depth::Everything => Keep::Everything,
+        }
     }
-    let mut progress = Progress::new();
-    progress.say(|| format!("compiling {} objects", ingested.objects.len()));
-    let index = ClusterIndex::new(ingested.objects);
-    let compiled = Compiled::new(&index, modes);
-    Ok(Loaded { index, compiled })
+
+    fn extent(self) -> Extent {
+        match self {
+            Depth::Connectivity => Extent::Connectivity,
+            Depth::Everything => Extent::WithAccess,
+        }
+    }
 }
 
-/// Whether a live cluster is what options come to.
-pub fn is_live(args: &InputArgs) -> bool {
-    args.files.is_empty() && (names_cluster(&args.cluster) || !files::stdin_is_piped())
-}
-
-/// Reads the input without judging it: what is wrong with manifests is among the diagnostics. What
-/// could not be read of a live cluster goes to `warn`.
+/// Reads and compiles the input. Warnings go to `warn`.
 ///
 /// # Errors
-/// When files or the cluster cannot be read at all.
-pub fn read(args: &InputArgs, depth: Depth, warn: &mut dyn FnMut(&Diagnostic)) -> Result<Ingested, LoadError> {
-    let (keep, extent) = match depth {
-        Depth::Connectivity => (Keep::Policies, Extent::Connectivity),
-        Depth::Everything => (Keep::Everything, Extent::WithAccess),
-    };
-    let progress = &mut Progress::new();
+/// When anything could not be read: nothing is skipped in silence (H3).
+pub fn load(args: &InputArgs, warn: &mut dyn FnMut(&Diagnostic)) -> Result<Loaded, LoadError> {
+    load_from(&sources(args)?, args, warn)
+}
+
+/// Reads sources in their order and compiles them together, understood as `args` say. Later objects
+/// replace earlier ones. Warnings go to `warn`.
+///
+/// # Errors
+/// When anything could not be read: nothing is skipped in silence (H3).
+pub fn load_from(sources: &[Source], args: &InputArgs, warn: &mut dyn FnMut(&Diagnostic)) -> Result<Loaded, LoadError> {
+    let modes = modes(args)?;
+    Ok(compile(read_objects(sources, args, warn)?, &modes))
+}
+
+/// Indexes and compiles objects.
+pub fn compile(objects: Vec<Object>, modes: &Modes) -> Loaded {
+    let mut progress = Progress::new();
+    progress.say(|| format!("compiling {} objects", objects.len()));
+    let index = ClusterIndex::new(objects);
+    let compiled = Compiled::new(&index, modes);
+    Loaded { index, compiled }
+}
+
+/// Reads the objects of sources, in their order. Warnings go to `warn`.
+///
+/// # Errors
+/// When anything could not be read, or when there is nothing that decides connectivity.
+pub fn read_objects(
+    sources: &[Source],
+    args: &InputArgs,
+    warn: &mut dyn FnMut(&Diagnostic),
+) -> Result<Vec<Object>, LoadError> {
+    let ingested = read(sources, args, Depth::Connectivity, warn)?;
+    if ingested.has_errors() {
+        return Err(LoadError(ingested.diagnostics));
+    }
+    ingested.diagnostics.iter().for_each(&mut *warn);
+    something_decides(&ingested)?;
+    Ok(ingested.objects)
+}
+
+/// Reads sources, in their order, without judging them: what is wrong with manifests is among the
+/// diagnostics. What could not be read of a live cluster goes to `warn`.
+///
+/// # Errors
+/// When a source cannot be read at all; with it all else that was found wrong.
+pub fn read(
+    sources: &[Source],
+    args: &InputArgs,
+    depth: Depth,
+    warn: &mut dyn FnMut(&Diagnostic),
+) -> Result<Ingested, LoadError> {
+    let mut progress = Progress::new();
+    let (mut all, mut wrong) = (Ingested::default(), Vec::new());
+    // Paths that follow one another are read together: a file that two of them name is read once.
+    for run in sources.chunk_by(|a, b| matches!((a, b), (Source::Path(_), Source::Path(_)))) {
+        let read = match run {
+            [Source::Revision(revision)] => git::read(revision, &args.default_namespace, depth.keep(), warn),
+            [Source::Live(cluster)] => read_live(cluster, args, depth, &mut progress, warn),
+            paths => {
+                let paths: Vec<String> = paths.iter().filter_map(Source::path).map(str::to_owned).collect();
+                files::read(&paths, &args.default_namespace, depth.keep(), &mut progress)
+            }
+        };
+        match read {
+            Ok(ingested) => all.extend(ingested),
+            Err(LoadError(diagnostics)) => wrong.extend(diagnostics),
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(all);
+    }
+    wrong.append(&mut all.diagnostics);
+    Err(LoadError(wrong))
+}
+
+/// Input in which nothing decides connectivity is a slip: nothing would be judged, and nobody would see.
+///
+/// # Errors
+/// When that is so.
+pub fn something_decides(ingested: &Ingested) -> Result<(), LoadError> {
+    let decides = |object: &Object| !matches!(object, Object::Role(_) | Object::RoleBinding(_));
+    if ingested.objects.iter().any(decides) {
+        return Ok(());
+    }
+    let ignored: Vec<String> = ingested.ignored.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    let found = if ignored.is_empty() { "nothing at all".to_owned() } else { ignored.join(", ") };
+    let error = Diagnostic::error("the input holds no object that decides connectivity");
+    Err(LoadError::one(
+        error.help(format!("found: {found}; pods, workloads, namespaces, services and NetworkPolicies are looked at")),
+    ))
+}
+
+/// What the input options name: files, standard input where something is piped in, or a cluster.
+///
+/// # Errors
+/// When they name files and a cluster.
+pub fn sources(args: &InputArgs) -> Result<Vec<Source>, LoadError> {
     let live = names_cluster(&args.cluster);
     if live && !args.files.is_empty() {
         let error = Diagnostic::error("files and a live cluster cannot be read together");
         return Err(LoadError::one(error.help("give either -f, or --context, --kubeconfig or --in-cluster")));
     }
     if !args.files.is_empty() {
-        return files::read(&args.files, &args.default_namespace, keep, progress);
+        return Ok(args.files.iter().cloned().map(Source::Path).collect());
     }
-    if !is_live(args) {
-        return files::read(&["-".to_owned()], &args.default_namespace, keep, progress);
+    if !live && files::stdin_is_piped() {
+        return Ok(vec![Source::Path("-".to_owned())]);
     }
-    let fetched = live::fetch(&cluster_ref(&args.cluster), extent, &mut |what, count| {
+    Ok(vec![Source::Live(cluster_ref(&args.cluster))])
+}
+
+fn read_live(
+    cluster: &ClusterRef,
+    args: &InputArgs,
+    depth: Depth,
+    progress: &mut Progress,
+    warn: &mut dyn FnMut(&Diagnostic),
+) -> Result<Ingested, LoadError> {
+    let fetched = live::fetch(cluster, depth.extent(), &mut |what, count| {
         progress.say(|| format!("reading {what}: {count}"));
     })
     .map_err(|error| {
         let mut diagnostic = Diagnostic::error(error.to_string());
-        if !live {
+        if *cluster == ClusterRef::default() {
             diagnostic = diagnostic.help("to read manifests give -f PATH, or -f - for standard input");
         }
         LoadError::one(diagnostic)

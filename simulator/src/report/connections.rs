@@ -1,8 +1,8 @@
 //! Lists of connections: text for people, and the forms that other programs read.
 
 use super::answer_json::{ForeignJson, SCHEMA_VERSION};
-use super::diagnostics::{self, shortened};
-use super::style;
+use super::summary::{Member, Whole};
+use super::{diagnostics, style};
 use crate::commands::filter::Filter;
 use crate::exit::Exit;
 use netsim_shared::cluster::ClusterIndex;
@@ -94,11 +94,8 @@ impl<'c> Connections<'c> {
 /// For people: each destination with its open ports and who has them open. Sources that make up a
 /// whole namespace, or everything, are said so.
 pub fn text(out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<Vec<UnknownPair>> {
-    let mut totals: HashMap<Option<&str>, usize> = HashMap::new();
-    for entity in &connections.listing.sources {
-        *totals.entry(entity.namespace.as_deref()).or_default() += 1;
-    }
-    let whole = Whole { totals, shown: connections.expand };
+    let namespaces = connections.listing.sources.iter().map(|entity| entity.namespace.as_deref());
+    let whole = Whole::new(namespaces, if connections.expand { 8 } else { 5 });
     let mut current: Option<Destination<'_>> = None;
     let mut any = false;
     let unknown = connections.visit(|source, destination, reach| {
@@ -129,6 +126,10 @@ pub fn text(out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<Ve
     Ok(unknown)
 }
 
+fn member(entity: &Entity) -> Member<'_> {
+    (entity.namespace.as_deref(), &entity.name)
+}
+
 /// A destination and who reaches it on which ports.
 struct Destination<'e> {
     entity: &'e Entity,
@@ -142,54 +143,15 @@ impl Destination<'_> {
         let mut rows: Vec<(String, String)> = self
             .by_ports
             .iter()
-            .map(|(reach, sources)| (reach.to_string(), whole.summary(self.entity, sources)))
+            .map(|(reach, sources)| {
+                (reach.to_string(), whole.summary(sources.iter().map(|e| member(e)), Some(member(self.entity))))
+            })
             .collect();
         rows.sort();
         for (ports, sources) in rows {
             writeln!(out, "  {ports}  {quiet}from{quiet:#} {sources}")?;
         }
         Ok(())
-    }
-}
-
-/// How many entities each namespace has, to say `ns/*` where all of them are meant.
-struct Whole<'t> {
-    totals: HashMap<Option<&'t str>, usize>,
-    shown: bool,
-}
-
-impl Whole<'_> {
-    fn summary(&self, destination: &Entity, sources: &[&Entity]) -> String {
-        let mut by_namespace: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
-        for source in sources {
-            by_namespace.entry(source.namespace.as_deref()).or_default().push(&source.name);
-        }
-        let is_whole = |namespace: Option<&str>, names: &[&str]| {
-            let total = self.totals.get(&namespace).copied().unwrap_or(0);
-            // The destination itself is left out of its own list and makes it no less whole.
-            let without_own = namespace.is_some()
-                && namespace == destination.namespace.as_deref()
-                && !names.contains(&destination.name.as_str());
-            names.len() + usize::from(without_own) == total
-        };
-        let mut inside = by_namespace.iter().filter(|(namespace, _)| namespace.is_some());
-        let namespaces = self.totals.keys().filter(|n| n.is_some()).count();
-        let every_pod =
-            namespaces > 1 && inside.clone().count() == namespaces && inside.all(|(n, names)| is_whole(*n, names));
-        let mut parts = Vec::new();
-        if every_pod {
-            parts.push("*/*".to_owned());
-        }
-        for (namespace, names) in &by_namespace {
-            match namespace {
-                Some(_) if every_pod => {}
-                Some(n) if names.len() > 1 && is_whole(*namespace, names) => parts.push(format!("{n}/*")),
-                Some(_) => parts.push(shortened(names, if self.shown { 8 } else { 5 })),
-                None if is_whole(None, names) => parts.push("every address outside".to_owned()),
-                None => parts.push(names.join(", ")),
-            }
-        }
-        shortened(&parts, 24)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Messages about the input, on standard error.
 
 use super::style;
+use super::summary::shortened;
 use crate::config::Setting;
 use netsim_shared::cluster::ClusterIndex;
 use netsim_shared::diagnostic::{Diagnostic, Severity};
@@ -68,14 +69,8 @@ pub fn incomplete(index: &ClusterIndex) -> bool {
     !foreign.is_empty()
 }
 
-fn foreign_name(policy: &ForeignPolicy) -> String {
+/// What a policy that was not understood is called.
+pub fn foreign_name(policy: &ForeignPolicy) -> String {
     let namespace = policy.namespace.as_ref().map_or(String::new(), |n| format!("{n}/"));
     format!("{} {namespace}{}", policy.kind, policy.name)
-}
-
-/// The first names of a list, and how many there are more.
-pub fn shortened<S: AsRef<str>>(names: &[S], most: usize) -> String {
-    let shown: Vec<&str> = names.iter().take(most).map(AsRef::as_ref).collect();
-    let shown = shown.join(", ");
-    if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }
 }

@@ -2,6 +2,7 @@
 
 use anstyle::{AnsiColor, Style};
 use netsim_shared::assertion::Status;
+use netsim_shared::difference::Kind;
 use netsim_shared::query::Verdict;
 
 /// Names of rules and places, kept quiet.
@@ -28,5 +29,14 @@ pub fn verdict(verdict: Verdict) -> Style {
         Verdict::Allowed => AnsiColor::Green.on_default().bold(),
         Verdict::Denied => AnsiColor::Red.on_default().bold(),
         Verdict::Mixed | Verdict::Unknown => AnsiColor::Yellow.on_default().bold(),
+    }
+}
+
+/// The colour of what became of a connection.
+pub fn change(kind: Kind) -> Style {
+    match kind {
+        Kind::Opened => AnsiColor::Green.on_default().bold(),
+        Kind::Closed => AnsiColor::Red.on_default().bold(),
+        Kind::Changed | Kind::Unknown => AnsiColor::Yellow.on_default().bold(),
     }
 }

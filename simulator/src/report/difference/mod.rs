@@ -1,0 +1,388 @@
+//! A difference of two clusters, one file a form; here what the forms have in common.
+
+pub mod json;
+pub mod markdown;
+pub mod text;
+
+use super::diagnostics::foreign_name;
+use super::summary::{Whole, shortened};
+use netsim_shared::diagnostic::Place;
+use netsim_shared::difference::{Both, Cause, Change, Difference, Fate, Kind, Lone, LonePair, Say, Unit, UnitId};
+use netsim_shared::evaluate::RuleRef;
+use netsim_shared::list::Entity;
+use netsim_shared::net::{AddressRange, Family};
+use netsim_shared::object::{ForeignPolicy, Path};
+use netsim_shared::policy::NetworkPolicy;
+use netsim_shared::query::resolve::blocks_name;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// How many names of a namespace are shown before `and N more`.
+const SHOWN: usize = 5;
+
+/// The word for what became of connections.
+pub fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Opened => "opened",
+        Kind::Closed => "closed",
+        Kind::Changed => "changed",
+        Kind::Unknown => "unknown",
+    }
+}
+
+/// `2 things`, `1 thing`
+pub fn count(n: usize, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
+/// The difference in one line.
+pub fn headline(difference: &Difference) -> String {
+    let counts = difference.counts();
+    let mut parts = Vec::new();
+    let mut told = false;
+    for (n, what) in [
+        (counts.opened, "opened"),
+        (counts.closed, "closed"),
+        (counts.changed, "on other ports"),
+        (counts.incomplete, "changed, but incomplete"),
+        (counts.unknown, "unknown"),
+    ] {
+        if n > 0 {
+            parts.push(if told { format!("{n} {what}") } else { format!("{} {what}", count(n, "connection")) });
+            told = true;
+        }
+    }
+    if !told {
+        parts.push("no connection changed".to_owned());
+    }
+    for (lone, what) in [(&difference.lone.new, "added"), (&difference.lone.old, "removed")] {
+        if !lone.names.is_empty() {
+            parts.push(format!("{} {what}", count(lone.names.len(), "workload")));
+        }
+    }
+    parts.join(", ")
+}
+
+/// Which policies are not the same on both sides, if any.
+pub fn policies(difference: &Difference) -> Option<String> {
+    let mut by_fate: BTreeMap<Fate, Vec<String>> = BTreeMap::new();
+    for ((namespace, name), both) in &difference.policies {
+        let Some(policy) = both.new.as_ref().or(both.old.as_ref()) else { continue };
+        by_fate.entry(difference.fate(policy)).or_default().push(format!("{namespace}/{name}"));
+    }
+    let parts: Vec<String> =
+        by_fate.into_iter().map(|(fate, names)| format!("{} {}", fate_word(fate), shortened(&names, SHOWN))).collect();
+    (!parts.is_empty()).then(|| format!("policies: {}", parts.join("; ")))
+}
+
+/// The word for what became of a policy.
+pub fn fate_word(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Added => "added",
+        Fate::Removed => "removed",
+        Fate::Changed => "changed",
+        Fate::Same => "unchanged",
+    }
+}
+
+/// Names of sources and destinations in few words.
+pub struct Names<'d> {
+    difference: &'d Difference,
+    sources: Whole<'d>,
+    destinations: Whole<'d>,
+}
+
+impl<'d> Names<'d> {
+    /// Of a difference.
+    pub fn new(difference: &'d Difference) -> Self {
+        fn whole(units: &[Unit]) -> Whole<'_> {
+            Whole::new(units.iter().map(|unit| unit.namespace.as_deref()), SHOWN)
+        }
+        Names { difference, sources: whole(&difference.sources), destinations: whole(&difference.destinations) }
+    }
+
+    /// Where connections come from.
+    pub fn sources(&self, change: &Change) -> String {
+        few(&self.sources, &self.difference.sources, &change.sources)
+    }
+
+    /// Where they go.
+    pub fn destinations(&self, change: &Change) -> String {
+        few(&self.destinations, &self.difference.destinations, &change.destinations)
+    }
+}
+
+/// Addresses outside are told as the blocks that they make up together.
+fn few(whole: &Whole<'_>, all: &[Unit], ids: &[UnitId]) -> String {
+    let units: Vec<&Unit> = ids.iter().filter_map(|id| all.get(*id as usize)).collect();
+    let mut ranges: BTreeMap<Family, Vec<AddressRange>> = BTreeMap::new();
+    let mut outside = 0;
+    for (family, more) in units.iter().filter_map(|unit| unit.outside.as_ref()) {
+        outside += 1;
+        ranges.entry(*family).or_default().extend(more);
+    }
+    let merged: Vec<String> = if outside == whole.outside() {
+        units.iter().filter(|unit| unit.outside.is_some()).map(|unit| unit.name.clone()).collect()
+    } else {
+        ranges.into_iter().map(|(family, ranges)| blocks_name(family, &joined(ranges))).collect()
+    };
+    let inside = units.iter().filter(|unit| unit.outside.is_none());
+    let members = inside.map(|unit| (unit.namespace.as_deref(), unit.name.as_str()));
+    whole.summary(members.chain(merged.iter().map(|name| (None, name.as_str()))), None)
+}
+
+/// Ranges that follow one another are one.
+fn joined(mut ranges: Vec<AddressRange>) -> Vec<AddressRange> {
+    ranges.sort_unstable();
+    let mut out: Vec<AddressRange> = Vec::new();
+    for range in ranges {
+        match out.last_mut() {
+            Some(last) if last.last.checked_add(1) == Some(range.first) => last.last = range.last,
+            _ => out.push(range),
+        }
+    }
+    out
+}
+
+/// What became of the ports.
+pub fn ports(change: &Change) -> String {
+    match change.kind {
+        Kind::Opened => change.gained.to_string(),
+        Kind::Closed => change.lost.to_string(),
+        Kind::Unknown => change.unknown.to_string(),
+        Kind::Changed => {
+            let parts = [("opened", &change.gained), ("closed", &change.lost)];
+            let parts = parts.iter().filter(|(_, reach)| !reach.is_empty());
+            parts.map(|(word, reach)| format!("{word} {reach}")).collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+/// One line of a reason: what it says, and where that stands.
+pub struct Reason {
+    /// The direction that it is about.
+    pub direction: &'static str,
+    /// What it says.
+    pub text: String,
+    /// The place of the policy or rule.
+    pub place: Option<Place>,
+}
+
+/// Finds places, each once: a document is read again for it.
+#[derive(Default)]
+pub struct Places(HashMap<(*const NetworkPolicy, Path), Option<Place>>);
+
+impl Places {
+    /// The place of a part of a policy.
+    pub fn of(&mut self, policy: &Arc<NetworkPolicy>, path: &Path) -> Option<Place> {
+        let key = (Arc::as_ptr(policy), path.clone());
+        self.0.entry(key).or_insert_with(|| policy.origin.place_of(path)).clone()
+    }
+}
+
+/// Why a change came about, line by line.
+pub fn reasons(difference: &Difference, change: &Change, places: &mut Places) -> Vec<Reason> {
+    let mut lines = Vec::new();
+    for cause in &change.causes {
+        let Cause::Policies { direction, gained, ports, before, after } = cause else {
+            let Cause::OwnNode { gained } = cause else { continue };
+            let text = if *gained { "it is the pod's own node now" } else { "it is no longer the pod's own node" };
+            lines.push(Reason { direction: "node", text: text.to_owned(), place: None });
+            continue;
+        };
+        let whole = if *gained { &change.gained } else { &change.lost };
+        let of_ports = if ports == whole { String::new() } else { format!(", for {ports}") };
+        let mut line = |text: String, place| {
+            lines.push(Reason { direction: direction.field(), text: text + &of_ports, place });
+        };
+        let (closed, open) = if *gained { (before, after) } else { (after, before) };
+        let Say::Denied(isolating) = closed else { continue };
+        let mut isolation = |start: &str, places: &mut Places| {
+            for policy in isolating {
+                let fate = policy_fate(difference, policy);
+                line(
+                    format!("{start} {}/{} ({fate})", policy.namespace, policy.name),
+                    places.of(policy, &Path::default()),
+                );
+            }
+        };
+        match open {
+            Say::NotIsolated => isolation(if *gained { "no longer isolated by" } else { "now isolated by" }, places),
+            Say::Allowed(rules) => {
+                let start = if *gained { "allowed by" } else { "no longer allowed by" };
+                for rule in rules {
+                    let fate = rule_fate(difference, rule, *gained);
+                    line(format!("{start} {} ({fate})", rule.name()), places.of(&rule.policy, &rule.path()));
+                }
+                let own = |policy: &Arc<NetworkPolicy>| rules.iter().any(|rule| rule.policy.name == policy.name);
+                if !*gained && !isolating.iter().all(own) {
+                    let names: Vec<String> = isolating.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect();
+                    line(format!("isolated by {}", shortened(&names, SHOWN)), None);
+                }
+            }
+            Say::Denied(_) => {}
+        }
+    }
+    lines
+}
+
+/// What a policy that did not change does otherwise is because of labels.
+const SELECTS_OTHERWISE: &str = "unchanged, but selects otherwise";
+
+fn policy_fate(difference: &Difference, policy: &NetworkPolicy) -> &'static str {
+    match difference.fate(policy) {
+        Fate::Same => SELECTS_OTHERWISE,
+        fate => fate_word(fate),
+    }
+}
+
+/// What became of a rule: whether the other side's policy has it, too.
+pub fn rule_fate(difference: &Difference, rule: &RuleRef, is_new: bool) -> &'static str {
+    let key = (rule.policy.namespace.clone(), rule.policy.name.clone());
+    let Some(both) = difference.policies.get(&key) else { return SELECTS_OTHERWISE };
+    let other = if is_new { &both.old } else { &both.new };
+    let Some(other) = other else { return if is_new { "policy added" } else { "policy removed" } };
+    let own = rule.policy.rules(rule.direction).unwrap_or_default();
+    let others = other.rules(rule.direction).unwrap_or_default();
+    match own.get(rule.rule) {
+        Some(rule) if others.contains(rule) => "policy changed",
+        _ if own.len() == others.len() => "rule changed",
+        _ if is_new => "rule added",
+        _ => "rule removed",
+    }
+}
+
+/// `main:k8s/a.yaml:12`
+pub fn shown(place: &Place) -> String {
+    format!("{}:{}", place.source, place.line)
+}
+
+/// A workload that is on one side only, and its connections in few words.
+pub struct LoneWorkload {
+    /// Its name.
+    pub name: String,
+    /// `from` or `to`, who, and on which ports.
+    pub rows: Vec<(&'static str, String, String)>,
+}
+
+/// What is on one side only, by name.
+pub fn lone(lone: &Lone) -> Vec<LoneWorkload> {
+    fn whole(list: &[Entity]) -> Whole<'_> {
+        Whole::new(list.iter().map(|entity| entity.namespace.as_deref()), SHOWN)
+    }
+    fn member(entity: &Entity) -> (Option<&str>, &str) {
+        (entity.namespace.as_deref(), &entity.name)
+    }
+    let (sources, destinations) = (whole(&lone.sources), whole(&lone.destinations));
+    type Rows<'l> = BTreeMap<String, Vec<&'l Entity>>;
+    let mut by_name: BTreeMap<&str, (Rows<'_>, Rows<'_>)> =
+        lone.quiet.iter().map(|name| (name.as_str(), Default::default())).collect();
+    for pair in &lone.pairs {
+        let (Some(source), Some(destination)) =
+            (lone.sources.get(pair.source), lone.destinations.get(pair.destination))
+        else {
+            continue;
+        };
+        let reach = reach(pair);
+        if lone.lone_destinations.get(pair.destination) == Some(&true) {
+            by_name.entry(&destination.name).or_default().0.entry(reach.clone()).or_default().push(source);
+        }
+        if lone.lone_sources.get(pair.source) == Some(&true) {
+            by_name.entry(&source.name).or_default().1.entry(reach).or_default().push(destination);
+        }
+    }
+    let workload = |(name, (from, to)): (&str, (Rows<'_>, Rows<'_>))| {
+        // The workload itself is left out of its own list and makes it no less whole.
+        let own = (from.values().chain(to.values()).flatten().find(|e| e.name == name))
+            .and_then(|e| e.namespace.clone())
+            .or_else(|| name.split_once('/').map(|(namespace, _)| namespace.into()));
+        let but = Some((own.as_deref(), name));
+        let rows =
+            from.into_iter().map(|(ports, who)| ("from", sources.summary(who.into_iter().map(member), but), ports));
+        let to =
+            to.into_iter().map(|(ports, who)| ("to", destinations.summary(who.into_iter().map(member), but), ports));
+        LoneWorkload { name: name.to_owned(), rows: rows.chain(to).collect() }
+    };
+    by_name.into_iter().map(workload).collect()
+}
+
+fn reach(pair: &LonePair) -> String {
+    match (pair.unknown, pair.reach.is_empty()) {
+        (false, _) => pair.reach.to_string(),
+        (true, true) => "unknown".to_owned(),
+        (true, false) => format!("{}, others unknown", pair.reach),
+    }
+}
+
+/// Whether nothing is unknown or incomplete.
+pub fn is_whole_truth(difference: &Difference) -> bool {
+    let unknown = difference.changes.iter().any(|change| change.kind == Kind::Unknown);
+    let lone = difference.lone.each().iter().any(|lone| lone.pairs.iter().any(|pair| pair.unknown));
+    !unknown && !lone && difference.foreign.each().iter().all(|list| list.is_empty())
+}
+
+/// What has to be said with a difference.
+pub fn notes(difference: &Difference) -> Vec<String> {
+    let mut notes = Vec::new();
+    if difference.matched == 0 {
+        notes.push("note: no workload is on both sides; is it the same cluster?".to_owned());
+    }
+    if difference.assumes.old || difference.assumes.new {
+        notes.push(
+            "note: pods without an address are assumed to lie in no partial ipBlock; --pod-cidr decides it, --strict \
+             refuses to assume"
+                .to_owned(),
+        );
+    }
+    for (families, side) in [(&difference.families.lone.old, "OLD"), (&difference.families.lone.new, "NEW")] {
+        for family in families {
+            notes.push(format!(
+                "note: {family} is in use in {side} only, and connections over it are not compared; --pod-cidr tells \
+                 the families of pods without an address"
+            ));
+        }
+    }
+    if difference.families.uneven > 0 {
+        notes.push(format!(
+            "note: {} in another address family than before; what is compared is the families in common",
+            match difference.families.uneven {
+                1 => "1 workload has an address".to_owned(),
+                n => format!("{n} workloads have an address"),
+            }
+        ));
+    }
+    if difference.alike_unknown > 0 {
+        notes.push(format!(
+            "note: {} unknown on both sides, judged by the same policies",
+            match difference.alike_unknown {
+                1 => "1 connection is".to_owned(),
+                n => format!("{n} connections are"),
+            }
+        ));
+    }
+    let unknown = difference.counts().unknown;
+    if unknown > 0 {
+        notes.push(format!(
+            "unknown: of {} it cannot be told whether it changed; it depends on addresses or nodes that the input \
+             does not have",
+            count(unknown, "connection")
+        ));
+    }
+    let lone = difference.lone.each().iter().flat_map(|lone| &lone.pairs).filter(|pair| pair.unknown).count();
+    if lone > 0 {
+        notes.push(format!("unknown: {} of what was added or removed cannot be told", count(lone, "connection")));
+    }
+    let names = |list: &[Arc<ForeignPolicy>]| list.iter().map(|p| foreign_name(p)).collect::<Vec<_>>();
+    let Both { old, new } = difference.foreign.map(|list| names(list));
+    for (names, side) in if old == new { vec![(new, "both sides")] } else { vec![(old, "OLD"), (new, "NEW")] } {
+        if !names.is_empty() {
+            let policies = if names.len() == 1 { "policy" } else { "policies" };
+            notes.push(format!(
+                "incomplete: {} {policies} of {side} not understood, which could change this: {}",
+                names.len(),
+                shortened(&names, SHOWN)
+            ));
+        }
+    }
+    notes
+}
