@@ -156,7 +156,8 @@ impl<'x, 'c> Neighbourhood<'x, 'c> {
 /// The rules that make a rule superfluous, as few as are found easily.
 fn reason<'l, 'c>(cover: &Cover<'_, '_>, others: &[&'l Line<'c>], line: &Line<'_>) -> Option<Reason<'l, 'c>> {
     if let Some(one) = others.iter().find(|other| cover.covers(&[other], line)) {
-        return Some(Reason { rules: vec![one], mutual: cover.covers(&[line], one) });
+        let same_pods = selector_implies(&one.policy.pod_selector, &line.policy.pod_selector);
+        return Some(Reason { rules: vec![one], mutual: same_pods && cover.covers(&[line], one) });
     }
     if !cover.covers(others, line) {
         return None;

@@ -3,13 +3,13 @@
 use super::page;
 use super::peers::{Item, items_of};
 use crate::lint::{Context, Found, Rule, Severity};
-use netsim_shared::compile::side::{CompiledRule, GroupId, PeerId};
+use netsim_shared::compile::side::{CompiledRule, GroupId, PeerClass, PeerId, Side};
 use netsim_shared::compile::{EndpointId, Entry, PeerIds};
 use netsim_shared::net::{Family, PerFamily};
 use netsim_shared::object::Path;
 use netsim_shared::policy::Direction;
 use netsim_shared::ports::PortSet;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub const RULE: Rule = Rule {
     id: "NS026",
@@ -85,8 +85,23 @@ struct Ends<'x, 'c> {
     class_of: HashMap<EndpointId, EndId>,
     /// What the rules of a group allow with a peer: asked often.
     allowed: HashMap<(Direction, GroupId, PeerId), PortSet>,
+    /// The ports that a group allows with anybody.
+    offered: HashMap<(Direction, GroupId), PortSet>,
+    /// What sets of classes are called: the same ones are told again and again.
+    names: HashMap<Vec<EndId>, String>,
     /// The classes that a selector term matches, as peers of a direction.
     matching: HashMap<(Direction, u32), Vec<EndId>>,
+}
+
+/// The ports that the rules of a group allow with anybody, or more.
+fn offered(side: &Side, group: GroupId) -> PortSet {
+    let rules = side.policies_of(group).flat_map(|slot| &slot.rules);
+    let of_rule = |rule: &CompiledRule| match side.direction {
+        // What a name stands for is the peer's matter there.
+        Direction::Egress if !rule.names.is_empty() => PortSet::all(),
+        _ => side.rule_ports(rule, side.names_between(group, &PeerClass::default())),
+    };
+    rules.fold(PortSet::EMPTY, |all, rule| all.union(&of_rule(rule)))
 }
 
 /// What becomes of the connections that an item opens.
@@ -129,7 +144,16 @@ impl<'x, 'c> Ends<'x, 'c> {
                 }
             }
         }
-        Ends { context, kinds, members, class_of, allowed: HashMap::new(), matching }
+        Ends {
+            context,
+            kinds,
+            members,
+            class_of,
+            allowed: HashMap::new(),
+            offered: HashMap::new(),
+            names: HashMap::new(),
+            matching,
+        }
     }
 
     /// The classes of endpoints.
@@ -169,43 +193,54 @@ impl<'x, 'c> Ends<'x, 'c> {
             return None;
         }
         let mut closed = Closed { ports: PortSet::EMPTY, peers: BTreeSet::new() };
-        let mut seen = BTreeSet::new();
         for family in Family::ALL {
-            for (subject, peer) in subjects.iter().flat_map(|s| peers.iter().map(move |p| (*s, *p))) {
-                let (Some(here), Some(there)) = (self.kinds.get(subject), self.kinds.get(peer)) else { continue };
-                let (Some(as_peer), Some(peer_id)) = (here.peer(family, other), there.peer(family, item.direction))
-                else {
-                    continue;
-                };
-                let group = there.group(other);
-                let own_group = here.group(item.direction);
-                let names =
-                    own_side.peer_class(peer_id).map_or(&[][..], |class| own_side.names_between(own_group, class));
-                closed.peers.insert(peer);
-                if !seen.insert((group, as_peer, names)) {
-                    continue;
-                }
-                let ports = own_side.rule_ports(rule, names);
+            // What of either end decides, so that pairs that come out alike are looked at once.
+            let of_subject = |id: &EndId| {
+                let kind = self.kinds.get(*id)?;
+                Some((kind.group(item.direction), kind.peer(family, other)?))
+            };
+            let of_peer = |id: &EndId| {
+                let kind = self.kinds.get(*id)?;
+                let class = own_side.peer_class(kind.peer(family, item.direction)?)?;
+                Some((kind.group(other), PeerClass { names: class.names, ..PeerClass::default() }))
+            };
+            let mut here: BTreeMap<GroupId, BTreeSet<PeerId>> = BTreeMap::new();
+            for (own_group, as_peer) in subjects.iter().filter_map(of_subject) {
+                here.entry(own_group).or_default().insert(as_peer);
+            }
+            let there: BTreeSet<(GroupId, PeerClass)> = peers.iter().filter_map(of_peer).collect();
+            if !here.is_empty() {
+                closed.peers.extend(peers.iter().filter(|id| of_peer(id).is_some()));
+            }
+            for ((own_group, as_peers), (group, names)) in here.iter().flat_map(|s| there.iter().map(move |p| (s, p))) {
+                let ports = own_side.rule_ports(rule, own_side.names_between(*own_group, names));
                 if ports.is_empty() {
                     continue;
                 }
-                let allowed = self.allowed.entry((other, group, as_peer)).or_insert_with(|| {
-                    let Some(class) = other_side.peer_class(as_peer) else { return PortSet::EMPTY };
-                    let names = other_side.names_between(group, class);
-                    let rules = other_side.policies_of(group).flat_map(|slot| &slot.rules);
-                    let having = rules.filter(|rule| other_side.rule_has_peer(rule, class));
-                    having.fold(PortSet::EMPTY, |all, rule| all.union(&other_side.rule_ports(rule, names)))
-                });
-                if !allowed.intersection(&ports).is_empty() {
-                    return None;
+                // Mostly the ports are offered to nobody, and nobody has to be looked at one by one.
+                let offered = self.offered.entry((other, *group)).or_insert_with(|| offered(other_side, *group));
+                let looked_at = if offered.intersection(&ports).is_empty() { None } else { Some(as_peers) };
+                for as_peer in looked_at.into_iter().flatten() {
+                    let allowed = self.allowed.entry((other, *group, *as_peer)).or_insert_with(|| {
+                        let Some(class) = other_side.peer_class(*as_peer) else { return PortSet::EMPTY };
+                        let names = other_side.names_between(*group, class);
+                        let rules = other_side.policies_of(*group).flat_map(|slot| &slot.rules);
+                        let having = rules.filter(|rule| other_side.rule_has_peer(rule, class));
+                        having.fold(PortSet::EMPTY, |all, rule| all.union(&other_side.rule_ports(rule, names)))
+                    });
+                    if !allowed.intersection(&ports).is_empty() {
+                        return None;
+                    }
                 }
-                closed.ports = closed.ports.union(&ports);
+                if closed.ports != ports {
+                    closed.ports = closed.ports.union(&ports);
+                }
             }
         }
         (!closed.ports.is_empty()).then_some(closed)
     }
 
-    fn told(&self, item: &Item<'_>, subjects: &[EndId], closed: &Closed) -> Found {
+    fn told(&mut self, item: &Item<'_>, subjects: &[EndId], closed: &Closed) -> Found {
         let (subject, peer) = (self.name(subjects.iter().copied()), self.name(closed.peers.iter().copied()));
         let ports = if closed.ports.is_all() { "any port".to_owned() } else { closed.ports.to_string() };
         let other = if item.direction == Direction::Egress { Direction::Ingress } else { Direction::Egress };
@@ -238,8 +273,18 @@ impl<'x, 'c> Ends<'x, 'c> {
     }
 
     /// `shop/deploy/api`, or what stands for several.
-    fn name(&self, classes: impl Iterator<Item = EndId>) -> String {
-        let ids = classes.filter_map(|class| self.members.get(class)).flatten();
+    fn name(&mut self, classes: impl Iterator<Item = EndId>) -> String {
+        let classes: Vec<EndId> = classes.collect();
+        if let Some(known) = self.names.get(&classes) {
+            return known.clone();
+        }
+        let name = self.find_name(&classes);
+        self.names.insert(classes, name.clone());
+        name
+    }
+
+    fn find_name(&self, classes: &[EndId]) -> String {
+        let ids = classes.iter().filter_map(|class| self.members.get(*class)).flatten();
         let endpoints: Vec<_> = ids.filter_map(|id| self.context.endpoint(*id)).collect();
         let names: BTreeSet<String> = endpoints
             .iter()
