@@ -30,7 +30,7 @@ fn judge(context: &Context<'_>, item: &Item<'_>) -> Option<Found> {
     {
         return None;
     }
-    let message = format!("no namespace has the labels `{selector}`, so this item matches nothing");
+    let message = format!("no namespace is matched by `{selector}`, so this item matches nothing");
     let found = Found::in_policy(item.policy, item.path().key("namespaceSelector"), message);
     let defined = || context.index.namespaces().map(|namespace| &namespace.labels);
     let undefined = context.undefined_namespaces();

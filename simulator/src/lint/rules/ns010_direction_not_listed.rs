@@ -39,7 +39,7 @@ fn judge(context: &Context<'_>, policy: &NetworkPolicy, direction: Direction) ->
         Direction::Egress => "its pods may connect to anything",
     };
     let help = format!(
-        "add `{policy_type}` to `policyTypes`, or remove the rules; as it stands this policy does not say who and {open}"
+        "add `{policy_type}` to `policyTypes`, or remove the rules; as it stands {open}, as far as this policy goes"
     );
     Some(Found::in_policy(policy, path, message).help(help).related("the types that count", listed))
 }
