@@ -47,7 +47,8 @@ fn judge(context: &Context<'_>, namespace: &str, direction: Direction, words: &W
     };
     let message = format!("a new pod of namespace {namespace} {}: {today}", words.who);
     let help = format!(
-        "add a policy with `podSelector: {{}}` and `policyTypes: [{}]` and no rules, and one for {}; `netsim suggest` writes them",
+        "add a policy with `podSelector: {{}}` and `policyTypes: [{}]` and no rules, and one for {}; \
+         `netsim suggest` writes them",
         words.policy_type, words.needed
     );
     let origin = context.origin_of_namespace(namespace);

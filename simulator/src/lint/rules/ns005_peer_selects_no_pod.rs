@@ -56,7 +56,8 @@ fn judge(context: &Context<'_>, item: &Item<'_>, all: &[Item<'_>]) -> Option<Fou
         ([], Some(meant)) => found.help(format!("pods there have `{meant}`: was that meant?")),
         ([], None) => found.help("correct the selector, or remove the item"),
         ([one], _) if item.namespaces.is_none() => found.help(format!(
-            "pods of namespace {one} have them: a `podSelector` alone means the policy's own namespace, add a `namespaceSelector` to the item"
+            "pods of namespace {one} have them: \
+             a `podSelector` alone means the policy's own namespace, add a `namespaceSelector` to the item"
         )),
         ([one], _) => found.help(format!("pods of namespace {one} have them: was that namespace meant?")),
         (many, _) => found.help(format!("pods of the namespaces {} have them", many.join(", "))),

@@ -46,10 +46,12 @@ fn judge(context: &Context<'_>, item: &Item<'_>) -> Option<Found> {
         }
         (None, []) => found.help("correct the selector, or label the namespace that is meant"),
         (None, [one]) => found.help(format!(
-            "correct the selector, or label the namespace that is meant; of namespace {one} the input does not say the labels"
+            "correct the selector, or label the namespace that is meant; \
+             of namespace {one} the input does not say the labels"
         )),
         (None, many) => found.help(format!(
-            "correct the selector, or label the namespace that is meant; of the namespaces {} the input does not say the labels",
+            "correct the selector, or label the namespace that is meant; \
+             of the namespaces {} the input does not say the labels",
             many.join(", ")
         )),
     })
