@@ -315,3 +315,17 @@ fn what_is_allowed_at_one_end_only_is_denied() {
         Ok(())
     });
 }
+
+/// The one mistake of the example, see its README.
+#[test]
+fn the_mistake_of_the_shop_is_found() {
+    let files = ["namespaces", "shop", "payments", "analytics", "platform"];
+    let text: Vec<String> = files.iter().map(|name| text_of(&format!("examples/shop/{name}.yaml"))).collect();
+    let found = findings(rule("NS026"), "examples/shop", &text.join("\n---\n"));
+    let found: Vec<String> = found.iter().map(|f| format!("{} {}", f.object, f.path)).collect();
+    assert_eq!(found, ["NetworkPolicy shop/api spec.egress[3].to[0]"]);
+    for quiet in ["NS003", "NS005", "NS006", "NS007", "NS008", "NS009", "NS010", "NS011", "NS025", "NS031", "NS032"] {
+        let found = findings(rule(quiet), "examples/shop", &text.join("\n---\n"));
+        assert!(found.is_empty(), "{quiet}: {found:?}");
+    }
+}
