@@ -6,14 +6,24 @@
 //!
 //! The examples on the pages of `docs/lints/` are clusters too: the comment `<!-- finds: NS004 -->` or
 //! `<!-- finds: nothing -->` stands before them.
+//!
+//! What a rule says of the effect of policies is tried on random clusters besides.
 #![allow(clippy::unwrap_used)]
 
 use netsim::lint::{Context, Finding, RULES, Rule, Settings, lint, of_diagnostics, twins};
 use netsim_shared::cluster::ClusterIndex;
-use netsim_shared::compile::{Compiled, Modes};
+use netsim_shared::compile::{Compiled, Endpoint, Modes};
+use netsim_shared::evaluate::{Addresses, Party, allowed_ports};
 use netsim_shared::ingest::{Keep, ingest_keeping};
+use netsim_shared::net::Family;
+use netsim_shared::object::Object;
+use netsim_shared::policy::{Direction, NetworkPolicy, Peer, PortMatch};
+use netsim_shared::ports::PortSet;
+use netsim_testkit::arbitrary::{Cluster, cluster, outside};
 use netsim_testkit::command::{root, text_of};
 use netsim_testkit::documents::examples;
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -165,5 +175,157 @@ fn the_index_is_the_table() {
             text == wanted,
             "docs/lints/README.md is stale: NETSIM_UPDATE_DOCS=1 cargo test -p netsim --test lints"
         );
+    }
+}
+
+/// A rule of the table.
+fn rule(id: &str) -> &'static Rule {
+    RULES.iter().find(|rule| rule.id == id).unwrap()
+}
+
+/// Tries a property on random clusters, the same ones each time unless the environment says otherwise.
+/// It returns how many findings it looked at: there must be some.
+fn on_random_clusters(id: &'static str, property: impl Fn(&Cluster, &[Finding]) -> Result<(), String>) {
+    let mut config = Config { failure_persistence: None, ..Config::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        (config.cases, config.rng_seed) = (1500, RngSeed::Fixed(1));
+    }
+    let seen = Cell::new(0);
+    let tried = TestRunner::new(config).run(&cluster(), |cluster| {
+        let index = cluster.index();
+        let compiled = Compiled::new(&index, &cluster.modes);
+        let context = Context::new(&index, &compiled, Vec::new(), &[]);
+        let settings = Settings { select: vec![rule(id).id], ..Settings::default() };
+        let found = lint(&context, &settings, None).findings;
+        seen.set(seen.get() + found.len());
+        property(&cluster, &found).map_err(TestCaseError::fail)
+    });
+    tried.unwrap_or_else(|why| panic!("{why}"));
+    println!("{id}: {} findings", seen.get());
+    assert!(seen.get() > 30, "{id}: only {} findings", seen.get());
+}
+
+/// The policy of a finding.
+fn policy_of<'i>(index: &'i ClusterIndex, finding: &Finding) -> &'i NetworkPolicy {
+    let key = (finding.object.namespace.clone().unwrap(), finding.object.name.clone());
+    index.policy(&key).unwrap()
+}
+
+/// `spec.ingress[1].from[0]`: the direction and the numbers.
+fn numbers_of(path: &str) -> (Direction, Vec<usize>) {
+    let direction = if path.starts_with("spec.ingress") { Direction::Ingress } else { Direction::Egress };
+    (direction, path.split(['[', ']']).filter_map(|part| part.parse().ok()).collect())
+}
+
+/// The ports of all pairs.
+fn all_ports(index: &ClusterIndex, modes: &Modes) -> BTreeMap<String, PortSet> {
+    let compiled = Compiled::new(index, modes);
+    let inside = compiled.entries().map(|(id, entry)| (entry.endpoint.key.to_string(), Party::Endpoint(id)));
+    let addresses = outside(&Family::ALL).into_iter().map(|address| (address.to_string(), Party::Address(address)));
+    let parties: Vec<(String, Party)> = inside.chain(addresses).collect();
+    let mut all = BTreeMap::new();
+    for (from, source) in &parties {
+        for (to, destination) in &parties {
+            for (family, addresses) in
+                Family::ALL.into_iter().flat_map(|f| [(f, Addresses::Surely), (f, Addresses::Maybe)])
+            {
+                let ports = allowed_ports(&compiled, *source, *destination, family, addresses);
+                all.insert(format!("{from} to {to} {family} {addresses:?}"), ports);
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn what_changes_nothing_can_be_removed() {
+    on_random_clusters("NS025", |cluster, findings| {
+        if findings.is_empty() {
+            return Ok(());
+        }
+        let before = cluster.index();
+        let mut after = before.clone();
+        // From behind, so that the numbers of rules stay right.
+        let mut sorted: Vec<&Finding> = findings.iter().collect();
+        sorted.sort_by_key(|finding| std::cmp::Reverse(numbers_of(&finding.path).1));
+        for finding in sorted {
+            let mut policy = policy_of(&after, finding).clone();
+            match numbers_of(&finding.path) {
+                (_, numbers) if numbers.is_empty() => _ = after.delete_policy(&policy.namespace, &policy.name),
+                (direction, numbers) => {
+                    let rules = if direction == Direction::Ingress { &mut policy.ingress } else { &mut policy.egress };
+                    rules.as_mut().unwrap().remove(numbers[0]);
+                    after.apply(Object::NetworkPolicy(policy));
+                }
+            }
+        }
+        let (old, new) = (all_ports(&before, &cluster.modes), all_ports(&after, &cluster.modes));
+        match old.iter().find(|(pair, ports)| new.get(*pair) != Some(*ports)) {
+            Some((pair, ports)) => {
+                let told: Vec<String> = findings.iter().map(|f| format!("{} {}", f.object, f.path)).collect();
+                Err(format!("{pair}: {ports} before, {} after; told: {told:?}", new[pair]))
+            }
+            None => Ok(()),
+        }
+    });
+}
+
+#[test]
+fn what_is_allowed_at_one_end_only_is_denied() {
+    on_random_clusters("NS026", |cluster, findings| {
+        let index = cluster.index();
+        let compiled = Compiled::new(&index, &cluster.modes);
+        for finding in findings {
+            let policy = policy_of(&index, finding);
+            let (direction, numbers) = numbers_of(&finding.path);
+            let rule = &policy.rules(direction).unwrap()[numbers[0]];
+            let Peer::Pods { namespaces, pods } = &rule.peers.as_ref().unwrap()[numbers[1]] else {
+                return Err(format!("{} is no item with selectors", finding.path));
+            };
+            let numbered = |port: &PortMatch| match port {
+                PortMatch::Range(range) => Some(*range),
+                PortMatch::Named(_) => None,
+            };
+            let ports = rule.ports.as_ref();
+            let ports = ports.map_or(PortSet::all(), |list| list.iter().filter_map(numbered).collect());
+            let context = Context::new(&index, &compiled, Vec::new(), &[]);
+            let in_scope = |name: &str| match namespaces {
+                None => name == policy.namespace.as_ref(),
+                Some(selector) => selector.matches(&context.namespace_labels(name)),
+            };
+            let subject = |e: &Endpoint| e.key.namespace == policy.namespace && policy.pod_selector.matches(&e.labels);
+            let peer = |e: &Endpoint| in_scope(&e.key.namespace) && pods.matches(&e.labels);
+            for (a, one) in compiled.entries().filter(|(_, e)| !e.endpoint.host_network && subject(&e.endpoint)) {
+                for (b, other) in compiled.entries().filter(|(_, e)| !e.endpoint.host_network && peer(&e.endpoint)) {
+                    if a == b && !one.endpoint.is_template() {
+                        continue;
+                    }
+                    let (from, to) = if direction == Direction::Egress { (a, b) } else { (b, a) };
+                    for family in Family::ALL {
+                        let (from, to) = (Party::Endpoint(from), Party::Endpoint(to));
+                        let allowed = allowed_ports(&compiled, from, to, family, Addresses::Maybe).intersection(&ports);
+                        if !allowed.is_empty() {
+                            let (one, other) = (&one.endpoint.key, &other.endpoint.key);
+                            return Err(format!("{} {}: {one} and {other}: {allowed}", finding.object, finding.path));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// The one mistake of the example, see its README.
+#[test]
+fn the_mistake_of_the_shop_is_found() {
+    let files = ["namespaces", "shop", "payments", "analytics", "platform"];
+    let text: Vec<String> = files.iter().map(|name| text_of(&format!("examples/shop/{name}.yaml"))).collect();
+    let found = findings(rule("NS026"), "examples/shop", &text.join("\n---\n"));
+    let found: Vec<String> = found.iter().map(|f| format!("{} {}", f.object, f.path)).collect();
+    assert_eq!(found, ["NetworkPolicy shop/api spec.egress[3].to[0]"]);
+    for quiet in ["NS003", "NS005", "NS006", "NS007", "NS008", "NS009", "NS010", "NS011", "NS025", "NS031", "NS032"] {
+        let found = findings(rule(quiet), "examples/shop", &text.join("\n---\n"));
+        assert!(found.is_empty(), "{quiet}: {found:?}");
     }
 }

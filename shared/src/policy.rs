@@ -27,6 +27,14 @@ impl Direction {
         }
     }
 
+    /// The name among `policyTypes`.
+    pub fn policy_type(self) -> &'static str {
+        match self {
+            Direction::Ingress => "Ingress",
+            Direction::Egress => "Egress",
+        }
+    }
+
     /// The name of the peer list in a rule.
     pub fn peer_field(self) -> &'static str {
         match self {

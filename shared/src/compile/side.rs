@@ -320,6 +320,11 @@ impl Side {
         self.policies.get(id as usize).and_then(Option::as_ref)
     }
 
+    /// All policies of this direction, those that isolate no pod among them.
+    pub fn slots(&self) -> impl Iterator<Item = &PolicySlot> {
+        self.policies.iter().flatten()
+    }
+
     /// A group.
     pub fn group_of(&self, id: GroupId) -> Option<&Group> {
         self.groups.get(id)

@@ -146,7 +146,7 @@ impl Reader<'_> {
     /// An item of a JSON list in which something may be wrong.
     fn any_item(&self, item: &Document<'_>, from_list: &ItemKind<'_>) -> Ingested {
         self.json_item(item, from_list).unwrap_or_else(|| match Node::parse_one(item.text) {
-            Ok(node) => self.yaml_object(item, &node, item.first_line, &Path::default(), from_list),
+            Ok(node) => self.yaml_object(item, &node, item.first_line, &Path::default(), from_list, None),
             Err(error) => self.failure(item, error.message, error.span, None),
         })
     }
@@ -183,7 +183,7 @@ impl Reader<'_> {
             Value::Null => Ingested::default(),
             Value::Map(_) => {
                 let no_list = ItemKind { api_version: "", kind: "" };
-                self.yaml_object(document, &node, document.first_line, &Path::default(), &no_list)
+                self.yaml_object(document, &node, document.first_line, &Path::default(), &no_list, None)
             }
             _ => self.not_an_object(document, node.span.clone()),
         }
@@ -196,6 +196,7 @@ impl Reader<'_> {
         line: u32,
         within: &Path,
         from_list: &ItemKind<'_>,
+        own: Option<&str>,
     ) -> Ingested {
         let text_of = |key: &str| node.get(key).and_then(Node::text);
         let api_version = text_of("apiVersion").unwrap_or(from_list.api_version.into());
@@ -217,6 +218,11 @@ impl Reader<'_> {
         }
         let mut context = self.context(document, &api_version, &kind, known, within.clone());
         context.origin.line = line;
+        if let (Some(text), Some(kept)) = (own, &mut context.origin.text) {
+            // Whoever looks for a part of it later need not read the whole list again.
+            *kept = text.into();
+            (context.origin.text_at, context.origin.within) = ((line, 1), Path::default().index(0));
+        }
         match convert::read(known, node, context) {
             Ok((objects, problems)) => self.finish(document, Some(node), objects, problems),
             Err(error) => {
@@ -234,7 +240,8 @@ impl Reader<'_> {
                 let mut lines = LineCounter::new(document.text, document.at);
                 for (i, item) in list.iter().enumerate() {
                     let (line, _) = lines.place(item.span.start);
-                    all.extend(self.yaml_object(document, item, line, &path.index(i), from_list));
+                    let own = own_lines(document.text, item.span.clone());
+                    all.extend(self.yaml_object(document, item, line, &path.index(i), from_list, own));
                 }
             }
             _ => all.extend(self.failure(document, "`items` is not a list".into(), items.span.clone(), None)),
@@ -301,6 +308,17 @@ impl Reader<'_> {
         left_out.diagnostics.push(diagnostic);
         left_out
     }
+}
+
+/// The lines of an item of a YAML list, which are a list of one item by themselves; `None` where the
+/// item shares its lines with others, or may refer to anchors elsewhere.
+fn own_lines(text: &str, item: Range<usize>) -> Option<&str> {
+    let start = text.get(..item.start)?.rfind('\n').map_or(0, |at| at + 1);
+    let lead = text.get(start..item.start)?.trim();
+    let end = item.start + text.get(item.clone())?.trim_end().len();
+    let end = text.get(end..)?.find('\n').map_or(text.len(), |at| end + at);
+    let lines = text.get(start..end)?;
+    (lead == "-" && !lines.contains(['*', '&'])).then_some(lines)
 }
 
 fn ignored(kind: &str) -> Ingested {

@@ -1,14 +1,17 @@
 //! What rules look at: the cluster, and what several of them derive from it.
 
 use super::finding::{Found, Named};
+use super::rules::ALWAYS_THERE;
 use netsim_shared::cluster::{ClusterIndex, Key};
+use netsim_shared::compile::side::{PeerId, TermId};
 use netsim_shared::compile::{Compiled, Endpoint, EndpointId};
 use netsim_shared::diagnostic::Diagnostic;
 use netsim_shared::ingest::yaml::Node;
+use netsim_shared::net::Family;
 use netsim_shared::object::{NAMESPACE_NAME_LABEL, Object, Origin, Path, WorkloadKind};
 use netsim_shared::policy::{Direction, NetworkPolicy};
-use netsim_shared::selector::Labels;
-use std::collections::{BTreeMap, HashMap};
+use netsim_shared::selector::{Labels, Requirement, Selector};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::OnceLock;
 
 /// What is judged.
@@ -22,6 +25,20 @@ pub struct Context<'c> {
     /// What reading the input had to say, of rules that read manifests as they are written.
     pub diagnostics: &'c [Diagnostic],
     selected: OnceLock<HashMap<Key, Vec<EndpointId>>>,
+    found_terms: [OnceLock<HashSet<TermId>>; 2],
+    labels: OnceLock<BTreeMap<&'c str, Vec<PodLabels>>>,
+    namespaces: OnceLock<Vec<(&'c str, Labels)>>,
+}
+
+/// Labels that pods of a namespace have.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PodLabels {
+    /// The labels.
+    pub labels: Labels,
+    /// Whether the pods take no part today: they wait for an address, or have ended (D3).
+    pub waits: bool,
+    /// Whether they are on their nodes' network, where no selector finds them (D1).
+    pub host_network: bool,
 }
 
 /// An object of the input whose kind, namespace and name another one before it has too.
@@ -72,7 +89,16 @@ impl<'c> Context<'c> {
         twins: Vec<Twin>,
         diagnostics: &'c [Diagnostic],
     ) -> Self {
-        Context { index, compiled, twins, diagnostics, selected: OnceLock::new() }
+        Context {
+            index,
+            compiled,
+            twins,
+            diagnostics,
+            selected: OnceLock::new(),
+            found_terms: Default::default(),
+            labels: OnceLock::new(),
+            namespaces: OnceLock::new(),
+        }
     }
 
     /// The pods (and workloads that stand for theirs) that a policy selects and can bind (D1).
@@ -111,6 +137,95 @@ impl<'c> Context<'c> {
             Direction::Egress => entry.egress,
         });
         group.is_some_and(|group| self.compiled.side(direction).policies_of(group).next().is_some())
+    }
+
+    /// Whether a peer in compiled form is any pod that takes part.
+    pub fn finds_pods(&self, direction: Direction, term: TermId) -> bool {
+        let [ingress, egress] = &self.found_terms;
+        let place = if direction == Direction::Ingress { ingress } else { egress };
+        let found = place.get_or_init(|| {
+            let side = self.compiled.side(direction);
+            let ids = self.compiled.entries().flat_map(|(_, entry)| {
+                let ids = Family::ALL.into_iter().filter_map(|family| *entry.as_peer.get(family));
+                ids.map(|ids| match direction {
+                    Direction::Ingress => ids.source.surely,
+                    Direction::Egress => ids.destination.surely,
+                })
+            });
+            let classes: HashSet<PeerId> = ids.collect();
+            let sets: HashSet<u32> =
+                classes.into_iter().filter_map(|id| side.peer_class(id)).map(|class| class.terms).collect();
+            sets.into_iter().flat_map(|set| side.term_set(set)).copied().collect()
+        });
+        found.contains(&term)
+    }
+
+    /// The different labels that pods have, by namespace.
+    pub fn labels(&self) -> impl Iterator<Item = (&'c str, &PodLabels)> {
+        self.all_labels().iter().flat_map(|(name, pods)| pods.iter().map(|pods| (*name, pods)))
+    }
+
+    /// The different labels that pods of a namespace have.
+    pub fn labels_in(&self, namespace: &str) -> impl Iterator<Item = &PodLabels> {
+        self.all_labels().get(namespace).into_iter().flatten()
+    }
+
+    fn all_labels(&self) -> &BTreeMap<&'c str, Vec<PodLabels>> {
+        self.labels.get_or_init(|| {
+            let mut all: BTreeMap<&str, HashSet<PodLabels>> = BTreeMap::new();
+            for (_, entry) in self.compiled.entries() {
+                let endpoint: &'c Endpoint = entry.endpoint.as_ref();
+                let (labels, host_network) = (endpoint.labels.clone(), endpoint.host_network);
+                let of_namespace = all.entry(endpoint.key.namespace.as_ref()).or_default();
+                of_namespace.insert(PodLabels { labels, waits: false, host_network });
+            }
+            for pod in self.index.pods().filter(|pod| ClusterIndex::absence(pod).is_some()) {
+                let (labels, host_network) = (pod.spec.labels.clone(), pod.spec.host_network);
+                let of_namespace = all.entry(pod.namespace.as_ref()).or_default();
+                of_namespace.insert(PodLabels { labels, waits: true, host_network });
+            }
+            let sorted = |pods: HashSet<PodLabels>| {
+                let mut pods: Vec<PodLabels> = pods.into_iter().collect();
+                pods.sort_by(|a, b| (&a.labels, a.waits).cmp(&(&b.labels, b.waits)));
+                pods
+            };
+            all.into_iter().map(|(name, pods)| (name, sorted(pods))).collect()
+        })
+    }
+
+    /// Every namespace that is defined or that something lies in, with its labels as far as they are
+    /// known (B4).
+    pub fn namespaces(&self) -> &[(&'c str, Labels)] {
+        self.namespaces.get_or_init(|| {
+            let names = self.index.namespace_names().into_iter();
+            names.map(|name| (name, self.namespace_labels(name))).collect()
+        })
+    }
+
+    /// The namespaces that a selector matches, as far as their labels are known (B4).
+    pub fn selected_namespaces(&self, selector: &Selector) -> Vec<&'c str> {
+        let all = self.namespaces().iter();
+        all.filter(|(_, labels)| selector.matches(labels)).map(|(name, _)| *name).collect()
+    }
+
+    /// Whether a selector matches a namespace, or names one of which only the name is known (B4).
+    pub fn may_select_namespace(&self, selector: &Selector) -> bool {
+        let of_name = |r: &&Requirement| r.key.as_ref() == NAMESPACE_NAME_LABEL;
+        let by_name: Selector = selector.requirements().iter().filter(of_name).cloned().collect();
+        let unknown = |name: &str| {
+            !by_name.is_everything() && by_name.matches(&Labels::default().with(NAMESPACE_NAME_LABEL, name))
+        };
+        let mut names = self.namespaces().iter().map(|(name, _)| *name).chain(ALWAYS_THERE);
+        names.any(|name| match self.index.namespace(name) {
+            Some(defined) => selector.matches(&defined.labels),
+            None => unknown(name) || selector.matches(&self.namespace_labels(name)),
+        })
+    }
+
+    /// The namespaces that things lie in and that the input does not define.
+    pub fn undefined_namespaces(&self) -> Vec<&'c str> {
+        let names = self.namespaces().iter().map(|(name, _)| *name);
+        names.filter(|name| self.index.namespace(name).is_none()).collect()
     }
 
     /// The labels of a namespace; of one that is not defined only its name is known (B4).

@@ -3,9 +3,10 @@
 //! Shared by NS001 and NS002. A policy named default-deny proves nothing: another one beside it that
 //! allows everything undoes it, and policies for single pods say nothing of the next one.
 
+use super::open::is_open;
 use crate::lint::{Context, Found, Named};
 use netsim_shared::object::Path;
-use netsim_shared::policy::{Direction, NetworkPolicy, Rule};
+use netsim_shared::policy::{Direction, NetworkPolicy};
 use netsim_shared::selector::Labels;
 
 /// What the two directions say in other words.
@@ -14,6 +15,8 @@ pub struct Words {
     pub who: &'static str,
     /// The policy type that isolates.
     pub policy_type: &'static str,
+    /// What must be given back when everything is denied.
+    pub needed: &'static str,
 }
 
 /// The namespaces with pods in which a new one is open in a direction.
@@ -27,13 +30,8 @@ fn judge(context: &Context<'_>, namespace: &str, direction: Direction, words: &W
     if pods.is_empty() {
         return None;
     }
-    // A pod without any label is what only policies for all pods select.
-    let newcomer = Labels::default();
-    let binding = context
-        .policies_of(namespace)
-        .filter(|policy| policy.rules(direction).is_some() && policy.pod_selector.matches(&newcomer));
-    let binding: Vec<&NetworkPolicy> = binding.collect();
-    if let Some((policy, rule)) = binding.iter().find_map(|policy| Some((policy, allow_all(policy, direction)?))) {
+    let binding = binding(context, namespace, direction);
+    if let Some((policy, rule)) = defeating(context, &binding, direction) {
         return Some(defeated(namespace, policy, rule, direction, &binding));
     }
     if !binding.is_empty() {
@@ -49,8 +47,9 @@ fn judge(context: &Context<'_>, namespace: &str, direction: Direction, words: &W
     };
     let message = format!("a new pod of namespace {namespace} {}: {today}", words.who);
     let help = format!(
-        "add a policy with `podSelector: {{}}` and `policyTypes: [{}]` and no rules, and one for each connection that is needed; `netsim suggest` writes them",
-        words.policy_type
+        "add a policy with `podSelector: {{}}` and `policyTypes: [{}]` and no rules, and one for {}; \
+         `netsim suggest` writes them",
+        words.policy_type, words.needed
     );
     let origin = context.origin_of_namespace(namespace);
     Some(
@@ -59,10 +58,29 @@ fn judge(context: &Context<'_>, namespace: &str, direction: Direction, words: &W
     )
 }
 
-/// The first rule that allows every peer on every port.
-fn allow_all(policy: &NetworkPolicy, direction: Direction) -> Option<usize> {
-    let open = |rule: &Rule| rule.peers.is_none() && rule.ports.is_none();
-    policy.rules(direction)?.iter().position(open)
+/// The policies that isolate a pod which is new in a namespace.
+fn binding<'c>(context: &Context<'c>, namespace: &str, direction: Direction) -> Vec<&'c NetworkPolicy> {
+    // A pod without any label is what only policies for all pods select.
+    let newcomer = Labels::default();
+    let of_namespace = context.policies_of(namespace);
+    of_namespace.filter(|p| p.rules(direction).is_some() && p.pod_selector.matches(&newcomer)).collect()
+}
+
+/// The first of these policies' rules that allows everything.
+fn defeating<'c>(
+    context: &Context<'_>,
+    binding: &[&'c NetworkPolicy],
+    direction: Direction,
+) -> Option<(&'c NetworkPolicy, usize)> {
+    let open = |policy: &NetworkPolicy| policy.rules(direction)?.iter().position(|rule| is_open(context, rule));
+    binding.iter().find_map(|policy| Some((*policy, open(policy)?)))
+}
+
+/// The rules at which NS001 or NS002 says that they undo a default-deny: policy, and number of the rule.
+pub fn told<'c>(context: &Context<'c>, direction: Direction) -> Vec<(&'c NetworkPolicy, usize)> {
+    let names = context.index.namespace_names().into_iter();
+    let with_pods = names.filter(|name| context.in_namespace(name).any(|(_, e)| !e.host_network));
+    with_pods.filter_map(|name| defeating(context, &binding(context, name, direction), direction)).collect()
 }
 
 fn defeated(

@@ -22,6 +22,10 @@ pub const RULE: Rule = Rule {
 };
 
 fn check(context: &Context<'_>) -> Vec<Found> {
-    let words = Words { who: "accepts connections from everywhere", policy_type: "Ingress" };
+    let words = Words {
+        who: "accepts connections from everywhere",
+        policy_type: "Ingress",
+        needed: "each connection that is needed",
+    };
     check_direction(context, Direction::Ingress, &words)
 }
