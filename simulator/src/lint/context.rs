@@ -1,11 +1,12 @@
 //! What rules look at: the cluster, and what several of them derive from it.
 
 use super::finding::{Found, Named};
+use super::services::{Front, fronts};
 use netsim_shared::cluster::{ClusterIndex, Key};
 use netsim_shared::compile::{Compiled, Endpoint, EndpointId};
 use netsim_shared::diagnostic::Diagnostic;
 use netsim_shared::ingest::yaml::Node;
-use netsim_shared::object::{NAMESPACE_NAME_LABEL, Object, Origin, Path, WorkloadKind};
+use netsim_shared::object::{NAMESPACE_NAME_LABEL, Object, Origin, Path, PodSpec, WorkloadKind};
 use netsim_shared::policy::{Direction, NetworkPolicy};
 use netsim_shared::selector::Labels;
 use std::collections::{BTreeMap, HashMap};
@@ -102,6 +103,20 @@ impl<'c> Context<'c> {
     /// The endpoints of a namespace.
     pub fn in_namespace<'s>(&'s self, namespace: &'s str) -> impl Iterator<Item = (EndpointId, &'c Endpoint)> + 's {
         self.compiled.in_namespace(namespace).filter_map(|id| Some((id, self.endpoint(id)?)))
+    }
+
+    /// The pod spec of an endpoint, or that of the template that it stands for.
+    pub fn pod_spec(&self, endpoint: &Endpoint) -> Option<&'c PodSpec> {
+        let key = &endpoint.key;
+        match key.kind {
+            Some(kind) => self.index.workload(kind, &key.namespace, &key.name).map(|workload| &workload.template),
+            None => self.index.pod(&(key.namespace.clone(), key.name.clone())).map(|pod| &pod.spec),
+        }
+    }
+
+    /// All Services that lead to pods, with these.
+    pub fn fronts(&self) -> Vec<Front<'c>> {
+        fronts(self.index, self.compiled)
     }
 
     /// Whether any policy isolates an endpoint for a direction (A1).

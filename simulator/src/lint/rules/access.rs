@@ -1,0 +1,98 @@
+//! Which roles let their holders write NetworkPolicies (RBAC).
+
+use netsim_shared::cluster::ClusterIndex;
+use netsim_shared::diagnostic::Place;
+use netsim_shared::object::{AccessRule, Path, Role, RoleBinding};
+use netsim_shared::selector::{Requirement, Selector};
+use std::collections::BTreeSet;
+
+const GROUP: &str = "networking.k8s.io";
+const RESOURCE: &str = "networkpolicies";
+const ACCESS_GROUP: &str = "rbac.authorization.k8s.io";
+/// What changes objects, in the order of messages.
+const VERBS: [&str; 4] = ["create", "update", "patch", "delete"];
+
+/// What a role lets its holders do to policies.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// `create, update and delete NetworkPolicies`
+    pub what: String,
+    /// The rule that says so; `None` for a role that every cluster has and the input has not.
+    pub rule: Option<Place>,
+}
+
+/// What the role of a binding lets its holders do; `None` when it cannot write policies, or is not known.
+pub fn grant(index: &ClusterIndex, binding: &RoleBinding) -> Option<Grant> {
+    let namespace = if binding.cluster_role { None } else { binding.namespace.as_deref() };
+    match index.role(namespace, &binding.role) {
+        Some(role) => of_role(index, role, &mut BTreeSet::new()),
+        None if binding.cluster_role => built_in(index, &binding.role),
+        None => None,
+    }
+}
+
+/// The ClusterRoles that every cluster has. What a cluster adds to them by labels counts too.
+fn built_in(index: &ClusterIndex, name: &str) -> Option<Grant> {
+    let everything = |what: &str| Some(Grant { what: what.to_owned(), rule: None });
+    match name {
+        "cluster-admin" => everything("do everything"),
+        "admin" | "edit" => everything("create, update, patch and delete NetworkPolicies"),
+        "view" => {
+            let label = "rbac.authorization.k8s.io/aggregate-to-view";
+            let selector: Selector = [Requirement::equals(label, "true")].into_iter().collect();
+            aggregated(index, &selector, &mut BTreeSet::new())
+        }
+        _ => None,
+    }
+}
+
+fn of_role<'i>(index: &'i ClusterIndex, role: &'i Role, seen: &mut BTreeSet<&'i str>) -> Option<Grant> {
+    let own = (0..).zip(&role.rules).find_map(|(i, rule): (usize, _)| {
+        let what = of_rule(rule)?;
+        Some(Grant { what, rule: role.origin.place_of(&Path::default().key("rules").index(i)) })
+    });
+    // ClusterRoles may aggregate each other in a circle.
+    let first_time = role.namespace.is_some() || seen.insert(&role.name);
+    let mut selectors = role.aggregates.iter().filter(|_| first_time);
+    own.or_else(|| selectors.find_map(|selector| aggregated(index, selector, seen)))
+}
+
+fn aggregated<'i>(index: &'i ClusterIndex, selector: &Selector, seen: &mut BTreeSet<&'i str>) -> Option<Grant> {
+    let mut roles = index.roles().filter(|role| role.namespace.is_none() && selector.matches(&role.labels));
+    roles.find_map(|role| if seen.contains(role.name.as_ref()) { None } else { of_role(index, role, seen) })
+}
+
+fn of_rule(rule: &AccessRule) -> Option<String> {
+    let has = |list: &[Box<str>], wanted: &str| {
+        list.iter().any(|word| matches!(word.as_ref(), "*") || word.as_ref() == wanted)
+    };
+    if has(&rule.groups, GROUP) && has(&rule.resources, RESOURCE) {
+        // A request that makes an object has no name yet: names never allow it.
+        let possible = VERBS.iter().filter(|verb| rule.names.is_empty() || **verb != "create");
+        let mut verbs: Vec<&str> = possible.copied().filter(|verb| has(&rule.verbs, verb)).collect();
+        if rule.names.is_empty()
+            && rule.verbs.iter().any(|verb| verb.as_ref() == "deletecollection")
+            && !verbs.contains(&"delete")
+        {
+            verbs.push("delete");
+        }
+        if !verbs.is_empty() {
+            let verbs: Vec<String> = verbs.into_iter().map(str::to_owned).collect();
+            let verbs = super::words::all_of(&verbs);
+            return Some(match &rule.names[..] {
+                [] => format!("{verbs} NetworkPolicies"),
+                names => format!("{verbs} the NetworkPolicies {}", names.join(", ")),
+            });
+        }
+    }
+    if !rule.names.is_empty() {
+        return None;
+    }
+    let any = |resources: &[&str]| resources.iter().any(|resource| has(&rule.resources, resource));
+    if has(&rule.groups, "") && has(&rule.verbs, "impersonate") && any(&["users", "groups", "serviceaccounts"]) {
+        return Some("impersonate those who may write NetworkPolicies".to_owned());
+    }
+    let roles = has(&rule.groups, ACCESS_GROUP) && any(&["roles", "clusterroles"]);
+    let raises = rule.verbs.iter().find(|verb| matches!(verb.as_ref(), "bind" | "escalate"));
+    raises.filter(|_| roles).map(|verb| format!("`{verb}` roles, and so get the right to write NetworkPolicies"))
+}
