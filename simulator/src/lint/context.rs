@@ -3,7 +3,7 @@
 use super::finding::{Found, Named};
 use super::services::{Front, fronts};
 use netsim_shared::cluster::{ClusterIndex, Key};
-use netsim_shared::compile::{Compiled, Endpoint, EndpointId};
+use netsim_shared::compile::{Certainty, Compiled, Endpoint, EndpointId};
 use netsim_shared::diagnostic::Diagnostic;
 use netsim_shared::ingest::yaml::Node;
 use netsim_shared::object::{NAMESPACE_NAME_LABEL, Object, Origin, Path, PodSpec, WorkloadKind};
@@ -117,6 +117,12 @@ impl<'c> Context<'c> {
     /// All Services that lead to pods, with these.
     pub fn fronts(&self) -> Vec<Front<'c>> {
         fronts(self.index, self.compiled)
+    }
+
+    /// The answer about an address that is not known which verdicts rest on: that blocks which may hold
+    /// it do not (B8), or with `--strict`, where nothing is assumed, that they may.
+    pub fn presumed<T: Copy>(&self, certainty: &Certainty<T>) -> T {
+        if self.compiled.modes().strict { certainty.maybe } else { certainty.surely }
     }
 
     /// Whether any policy isolates an endpoint for a direction (A1).

@@ -91,7 +91,7 @@ impl<'c> Dns<'c> {
                 seen.insert(*id);
                 for port in front.service.ports.iter().filter(|port| port.port == PORT) {
                     let Some(target) = front.target(port, &entry.endpoint) else { continue };
-                    dns.add(entry, port.protocol, target);
+                    dns.add(context, entry, port.protocol, target);
                 }
             }
         }
@@ -103,8 +103,8 @@ impl<'c> Dns<'c> {
             dns.selected_by = None;
         }
         for (_, entry) in labelled.iter().filter(|(id, _)| !seen.contains(id)) {
-            dns.add(entry, Protocol::Udp, PORT);
-            dns.add(entry, Protocol::Tcp, PORT);
+            dns.add(context, entry, Protocol::Udp, PORT);
+            dns.add(context, entry, Protocol::Tcp, PORT);
         }
         if dns.servers.is_empty() {
             dns.serving_pods(context);
@@ -126,15 +126,17 @@ impl<'c> Dns<'c> {
                 (endpoint.key.namespace.to_string(), format!("{{{}}}", labels.collect::<Vec<String>>().join(", ")))
             });
             for protocol in [Protocol::Udp, Protocol::Tcp].into_iter().filter(|protocol| has(*protocol)) {
-                self.add(entry, protocol, PORT);
+                self.add(context, entry, protocol, PORT);
             }
         }
     }
 
-    fn add(&mut self, entry: &Entry, protocol: Protocol, port: u16) {
+    fn add(&mut self, context: &Context<'c>, entry: &Entry, protocol: Protocol, port: u16) {
         for ids in Family::ALL.into_iter().filter_map(|family| *entry.as_peer.get(family)) {
-            // An address that is not known is given the benefit of the doubt.
-            let class = self.side.peer_class(ids.destination.maybe).cloned();
+            // Nothing is presumed of nodes: blocks may hold those whose addresses are not known.
+            let host = entry.endpoint.host_network;
+            let id = if host { ids.destination.maybe } else { context.presumed(&ids.destination) };
+            let class = self.side.peer_class(id).cloned();
             self.servers.extend(class.map(|class| Server { class, protocol, port }));
         }
     }

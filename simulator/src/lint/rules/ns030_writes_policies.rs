@@ -50,8 +50,8 @@ fn check(context: &Context<'_>) -> Vec<Found> {
                 None => "in every namespace".to_owned(),
             };
             let kind = if binding.cluster_role { "ClusterRole" } else { "Role" };
-            let message = format!("{} may {} {wherever}, by {kind} {}", name(subject), grant.what, binding.role);
-            let mut message = message;
+            let who = name(subject, &holder);
+            let mut message = format!("{who} may {} {wherever}, by {kind} {}", grant.what, binding.role);
             if let Some(pods) = runs(context, accounts, &holder) {
                 message.push_str(&format!(": {pods} can open what policies close"));
             }
@@ -70,11 +70,9 @@ fn check(context: &Context<'_>) -> Vec<Found> {
     found
 }
 
-fn name(subject: &Subject) -> String {
-    match &subject.namespace {
-        Some(namespace) if subject.kind.as_ref() == "ServiceAccount" => {
-            format!("ServiceAccount {namespace}/{}", subject.name)
-        }
+fn name(subject: &Subject, holder: &Holder<'_>) -> String {
+    match holder {
+        Holder::Account(namespace, name) => format!("ServiceAccount {namespace}/{name}"),
         _ => format!("{} {}", subject.kind, subject.name),
     }
 }
@@ -124,7 +122,8 @@ fn runs(context: &Context<'_>, accounts: &HashMap<Key, Vec<EndpointId>>, holder:
         Holder::Account(namespace, name) => {
             let ids = accounts.get(&((*namespace).into(), (*name).into()))?;
             let carriers = context.carriers(ids.iter().copied());
-            Some(format!("{}, which runs as it,", objects(carriers.iter().map(|(carrier, _)| &carrier.object))))
+            let run = if carriers.len() == 1 { "runs" } else { "run" };
+            Some(format!("{}, which {run} as it,", objects(carriers.iter().map(|(carrier, _)| &carrier.object))))
         }
         Holder::Accounts(Some(namespace)) => Some(format!("every pod of namespace {namespace}")),
         Holder::Accounts(None) | Holder::Anybody => Some("every pod".to_owned()),

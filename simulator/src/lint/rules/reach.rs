@@ -42,9 +42,12 @@ struct Class {
     pods: Vec<EndpointId>,
 }
 
-/// What an endpoint is to egress rules; where its address is not known, with the blocks that may hold it.
-fn as_destination(entry: &Entry) -> impl Iterator<Item = PeerId> + '_ {
-    Family::ALL.into_iter().filter_map(|family| entry.as_peer.get(family).map(|ids| ids.destination.maybe))
+/// What an endpoint is to egress rules.
+fn as_destination(context: &Context<'_>, entry: &Entry) -> impl Iterator<Item = PeerId> {
+    Family::ALL
+        .into_iter()
+        .filter_map(|family| entry.as_peer.get(family).as_ref())
+        .map(|ids| context.presumed(&ids.destination))
 }
 
 impl<'r> Reach<'r> {
@@ -69,7 +72,7 @@ impl<'r> Reach<'r> {
             });
             groups.insert((entry.ingress, number));
             senders.insert(entry.egress);
-            for peer in as_destination(entry) {
+            for peer in as_destination(context, entry) {
                 let class = reach.classes.entry(peer).or_default();
                 class.declared.insert(number);
                 if class.pods.last() != Some(&id) {
@@ -143,7 +146,7 @@ impl<'r> Reach<'r> {
             }
             Direction::Egress => {
                 let classes = self.held(site);
-                as_destination(entry).any(|peer| classes.binary_search(&peer).is_ok())
+                as_destination(self.context, entry).any(|peer| classes.binary_search(&peer).is_ok())
             }
         }
     }
