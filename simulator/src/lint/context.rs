@@ -53,8 +53,8 @@ pub fn twins(objects: &[Object]) -> Vec<Twin> {
     objects.iter().filter_map(twin).collect()
 }
 
-/// The object that stands for pods where something is told about them: their workload, if the input
-/// has it, else the pod.
+/// The object that stands for pods where something is told about them: their workload, or the pod that
+/// has none. Where the input does not have the workload, it stands where its first pod stands.
 #[derive(Debug, Clone)]
 pub struct Carrier {
     /// What it is.
@@ -179,11 +179,14 @@ impl<'c> Context<'c> {
                     pod_spec: spec.key("template").key("spec"),
                 }
             }
-            None => Carrier {
-                object: Named::new("Pod", namespace, &endpoint.key.name),
-                origin: endpoint.origin.clone(),
-                pod_spec: Path::spec(),
-            },
+            None => {
+                // A workload that the input has not is known by name: what is told about its pods is told once.
+                let object = match &endpoint.workload {
+                    Some((kind, name)) => Named::new(kind.kind(), namespace, name),
+                    None => Named::new("Pod", namespace, &endpoint.key.name),
+                };
+                Carrier { object, origin: endpoint.origin.clone(), pod_spec: Path::spec() }
+            }
         }
     }
 

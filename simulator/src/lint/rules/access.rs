@@ -17,6 +17,8 @@ const VERBS: [&str; 4] = ["create", "update", "patch", "delete"];
 pub struct Grant {
     /// `create, update and delete NetworkPolicies`
     pub what: String,
+    /// What to do about it.
+    pub help: String,
     /// The rule that says so; `None` for a role that every cluster has and the input has not.
     pub rule: Option<Place>,
 }
@@ -33,10 +35,13 @@ pub fn grant(index: &ClusterIndex, binding: &RoleBinding) -> Option<Grant> {
 
 /// The ClusterRoles that every cluster has. What a cluster adds to them by labels counts too.
 fn built_in(index: &ClusterIndex, name: &str) -> Option<Grant> {
-    let everything = |what: &str| Some(Grant { what: what.to_owned(), rule: None });
+    let whole = |what: &str, help: String| Some(Grant { what: what.to_owned(), help, rule: None });
     match name {
-        "cluster-admin" => everything("do everything"),
-        "admin" | "edit" => everything("create, update, patch and delete NetworkPolicies"),
+        "cluster-admin" => whole("do everything", "bind a role that has only what is needed".to_owned()),
+        "admin" | "edit" => whole(
+            "create, update, patch and delete NetworkPolicies",
+            format!("bind a role of your own that has no `networkpolicies`: `{name}` includes them"),
+        ),
         "view" => {
             let label = "rbac.authorization.k8s.io/aggregate-to-view";
             let selector: Selector = [Requirement::equals(label, "true")].into_iter().collect();
@@ -48,8 +53,8 @@ fn built_in(index: &ClusterIndex, name: &str) -> Option<Grant> {
 
 fn of_role<'i>(index: &'i ClusterIndex, role: &'i Role, seen: &mut BTreeSet<&'i str>) -> Option<Grant> {
     let own = (0..).zip(&role.rules).find_map(|(i, rule): (usize, _)| {
-        let what = of_rule(rule)?;
-        Some(Grant { what, rule: role.origin.place_of(&Path::default().key("rules").index(i)) })
+        let (what, help) = of_rule(rule)?;
+        Some(Grant { what, help: help.to_owned(), rule: role.origin.place_of(&Path::default().key("rules").index(i)) })
     });
     // ClusterRoles may aggregate each other in a circle.
     let first_time = role.namespace.is_some() || seen.insert(&role.name);
@@ -62,7 +67,8 @@ fn aggregated<'i>(index: &'i ClusterIndex, selector: &Selector, seen: &mut BTree
     roles.find_map(|role| if seen.contains(role.name.as_ref()) { None } else { of_role(index, role, seen) })
 }
 
-fn of_rule(rule: &AccessRule) -> Option<String> {
+/// What a rule allows, and what to do about it.
+fn of_rule(rule: &AccessRule) -> Option<(String, &'static str)> {
     let has = |list: &[Box<str>], wanted: &str| {
         list.iter().any(|word| matches!(word.as_ref(), "*") || word.as_ref() == wanted)
     };
@@ -79,10 +85,11 @@ fn of_rule(rule: &AccessRule) -> Option<String> {
         if !verbs.is_empty() {
             let verbs: Vec<String> = verbs.into_iter().map(str::to_owned).collect();
             let verbs = super::words::all_of(&verbs);
-            return Some(match &rule.names[..] {
+            let what = match &rule.names[..] {
                 [] => format!("{verbs} NetworkPolicies"),
                 names => format!("{verbs} the NetworkPolicies {}", names.join(", ")),
-            });
+            };
+            return Some((what, "take `networkpolicies` out of the role, or bind a role that does not have them"));
         }
     }
     if !rule.names.is_empty() {
@@ -90,9 +97,13 @@ fn of_rule(rule: &AccessRule) -> Option<String> {
     }
     let any = |resources: &[&str]| resources.iter().any(|resource| has(&rule.resources, resource));
     if has(&rule.groups, "") && has(&rule.verbs, "impersonate") && any(&["users", "groups", "serviceaccounts"]) {
-        return Some("impersonate those who may write NetworkPolicies".to_owned());
+        let help = "take `impersonate` out of the role, or say by `resourceNames` whom it is for";
+        return Some(("impersonate those who may write NetworkPolicies".to_owned(), help));
     }
     let roles = has(&rule.groups, ACCESS_GROUP) && any(&["roles", "clusterroles"]);
     let raises = rule.verbs.iter().find(|verb| matches!(verb.as_ref(), "bind" | "escalate"));
-    raises.filter(|_| roles).map(|verb| format!("`{verb}` roles, and so get the right to write NetworkPolicies"))
+    raises.filter(|_| roles).map(|verb| {
+        let what = format!("`{verb}` roles, and so get the right to write NetworkPolicies");
+        (what, "take `bind` and `escalate` out of the role, or say by `resourceNames` which roles they are for")
+    })
 }

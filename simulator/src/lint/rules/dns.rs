@@ -2,12 +2,13 @@
 //!
 //! Shared by NS012 and NS013. Asked by group: pods that the same policies isolate come out alike.
 
+use super::parts::is_private;
 use crate::lint::{Context, Found};
 use netsim_shared::compile::side::{CompiledRule, GroupId, NOT_ISOLATED, PeerClass, PolicySlot, Side};
-use netsim_shared::compile::{EndpointId, Entry};
+use netsim_shared::compile::{Address, EndpointId, Entry};
 use netsim_shared::net::Family;
 use netsim_shared::object::{NAMESPACE_NAME_LABEL, Path};
-use netsim_shared::policy::{Direction, NetworkPolicy};
+use netsim_shared::policy::{Direction, NetworkPolicy, Peer, PortMatch, Rule};
 use netsim_shared::ports::Protocol;
 use netsim_shared::selector::{Condition, Selector};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,8 @@ pub struct Dns<'c> {
     servers: BTreeSet<Server>,
     /// How to select the pods: namespace and labels. `None` when only their nodes' addresses lead to them.
     selected_by: Option<(String, String)>,
+    /// The addresses of those on their nodes' network.
+    hosts: BTreeSet<IpAddr>,
     node_local: bool,
     known: bool,
 }
@@ -77,6 +80,7 @@ impl<'c> Dns<'c> {
         let mut dns = Dns {
             side: context.compiled.side(Direction::Egress),
             servers: BTreeSet::new(),
+            hosts: BTreeSet::new(),
             selected_by: Some((SYSTEM_NAMESPACE.to_owned(), format!("{{{LABEL}: {DNS}}}"))),
             node_local: context
                 .in_namespace(SYSTEM_NAMESPACE)
@@ -132,7 +136,12 @@ impl<'c> Dns<'c> {
     }
 
     fn add(&mut self, context: &Context<'c>, entry: &Entry, protocol: Protocol, port: u16) {
-        for ids in Family::ALL.into_iter().filter_map(|family| *entry.as_peer.get(family)) {
+        for (family, ids) in Family::ALL.into_iter().filter_map(|family| Some((family, (*entry.as_peer.get(family))?)))
+        {
+            if let (true, Address::Known(address)) = (entry.endpoint.host_network, entry.endpoint.addresses.get(family))
+            {
+                self.hosts.insert(*address);
+            }
             // Nothing is presumed of nodes: blocks may hold those whose addresses are not known.
             let host = entry.endpoint.host_network;
             let id = if host { ids.destination.maybe } else { context.presumed(&ids.destination) };
@@ -155,15 +164,16 @@ impl<'c> Dns<'c> {
             let to = |class: &PeerClass, port: u16| {
                 self.side.rule_has_port(rule, names_of(class), protocol, port) && self.side.rule_has_peer(rule, class)
             };
-            if to(&local, PORT) || servers.iter().any(|server| to(&server.class, server.port)) {
-                return true;
-            }
-            // Without DNS pods any rule with the port may be meant for them, and so may any port name.
-            let named = || rule.names.iter().any(|name| self.side.name_protocol(*name) == Some(protocol));
-            !self.known && (rule.ports.contains(protocol, PORT) || named())
+            to(&local, PORT) || servers.iter().any(|server| to(&server.class, server.port))
         };
         let mut slots = self.side.policies_of(group);
-        slots.find_map(|slot| Some((slot.policy.as_ref(), slot.rules.iter().position(lets)?)))
+        slots.find_map(|slot| {
+            let written = slot.policy.rules(Direction::Egress).unwrap_or_default();
+            let mut rules = slot.rules.iter().zip(written);
+            let rule =
+                rules.position(|(rule, written)| lets(rule) || (!self.known && may_be_for_dns(written, protocol)));
+            Some((slot.policy.as_ref(), rule?))
+        })
     }
 
     /// What to call the servers.
@@ -175,16 +185,20 @@ impl<'c> Dns<'c> {
         }
     }
 
-    /// The rule that is missing, as YAML.
-    pub fn missing_rule(&self) -> String {
+    /// What to do: the rule that is missing, as YAML.
+    pub fn help(&self) -> String {
         let mut peers: Vec<String> = match &self.selected_by {
             Some((namespace, labels)) => vec![format!(
                 "{{namespaceSelector: {{matchLabels: {{{NAMESPACE_NAME_LABEL}: {namespace}}}}}, podSelector: {{matchLabels: {labels}}}}}"
             )],
-            None => vec!["{ipBlock: {cidr: ADDRESSES-OF-THE-NODES}}".to_owned()],
+            None => self.hosts.iter().map(|address| block_of(*address)).collect(),
         };
         if self.node_local {
-            peers.push(format!("{{ipBlock: {{cidr: {NODE_LOCAL_ADDRESS}/32}}}}"));
+            peers.push(block_of(NODE_LOCAL_ADDRESS));
+        }
+        if peers.is_empty() {
+            return "allow the addresses of the nodes that DNS runs on, by `ipBlock`: selectors do not find it"
+                .to_owned();
         }
         let mut ports: BTreeSet<(Protocol, u16)> = self.servers.iter().map(|s| (s.protocol, s.port)).collect();
         if !self.known || self.node_local {
@@ -194,7 +208,29 @@ impl<'c> Dns<'c> {
         ports.sort_by_key(|(protocol, port)| (*port, *protocol != Protocol::Udp));
         let ports: Vec<String> =
             ports.iter().map(|(protocol, port)| format!("{{protocol: {protocol}, port: {port}}}")).collect();
-        format!("- {{to: [{}], ports: [{}]}}", peers.join(", "), ports.join(", "))
+        let rule = format!("- {{to: [{}], ports: [{}]}}", peers.join(", "), ports.join(", "));
+        format!("allow it in `egress`, here or in a policy of its own for all pods: `{rule}`")
+    }
+}
+
+/// A peer of one address.
+fn block_of(address: IpAddr) -> String {
+    format!("{{ipBlock: {{cidr: \"{address}/{}\"}}}}", if address.is_ipv4() { 32 } else { 128 })
+}
+
+/// Whether a rule may be meant for DNS pods that the input does not have: it names the port, or a port
+/// name, or it allows every port with something that may be inside the cluster.
+fn may_be_for_dns(rule: &Rule, protocol: Protocol) -> bool {
+    let inside = |peer: &Peer| match peer {
+        Peer::Pods { .. } => true,
+        Peer::Block(block) => block.cidr.prefix_len() == 0 || is_private(&block.cidr),
+    };
+    match &rule.ports {
+        None => rule.peers.as_ref().is_none_or(|peers| peers.iter().any(inside)),
+        Some(ports) => ports.iter().any(|port| match port {
+            PortMatch::Range(range) => range.contains(protocol, PORT),
+            PortMatch::Named(named) => named.protocol == protocol,
+        }),
     }
 }
 

@@ -36,7 +36,7 @@ fn check(context: &Context<'_>) -> Vec<Found> {
         let carriers = context.carriers(ids.iter().copied());
         let who = objects(carriers.iter().map(|(carrier, _)| &carrier.object));
         let message = format!("{who} cannot look names up: no egress rule leads to {} over UDP", dns.who());
-        about_egress(policy, message).help(format!("add to `egress`: `{}`", dns.missing_rule()))
+        about_egress(policy, message).help(dns.help())
     });
     found.collect()
 }

@@ -1,7 +1,7 @@
 //! NS016: blocks that hold addresses of pods.
 
 use super::page;
-use super::parts::{BlockAt, blocks, overlap};
+use super::parts::{BlockAt, blocks, is_private, overlap};
 use super::words::{pods, some_of};
 use crate::lint::{Context, Found, Rule, Severity};
 use ipnet::IpNet;
@@ -19,9 +19,6 @@ pub const RULE: Rule = Rule {
     page: page!("NS016"),
     check,
 };
-
-/// Where networks put what is inside: a block of everything that leaves out some of it is meant for the outside.
-const PRIVATE: [&str; 5] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"];
 
 /// What is known of the addresses of pods.
 struct Known {
@@ -104,17 +101,15 @@ fn judge(context: &Context<'_>, known: &Known, at: &BlockAt<'_>) -> Option<(Stri
         let message = format!("`{block}` holds {what}, and blocks do not match pods here");
         return Some((message, "select pods with `podSelector` and `namespaceSelector`".to_owned()));
     }
-    let whose = first_pod(context, family, &held, between);
-    let help = match whose.filter(|_| count == 1 && block.cidr.prefix_len() == block.cidr.max_prefix_len()) {
-        Some((pod, labels)) if labels.is_empty() => {
-            format!("it is pod {pod}'s, until that is replaced: select it by labels")
-        }
-        Some((pod, labels)) => {
-            format!("it is pod {pod}'s, until that is replaced: select it by labels such as `{labels}`")
-        }
-        None => help_for(block, &ranges),
-    };
-    Some((format!("`{block}` holds {what}: it matches every pod there, of every namespace"), help))
+    if block.cidr.prefix_len() == block.cidr.max_prefix_len()
+        && let Some((pod, labels)) = first_pod(context, family, &held, between)
+    {
+        let message = format!("`{block}` is the address of pod {pod}, until that is replaced");
+        let such = if labels.is_empty() { String::new() } else { format!(" such as `{labels}`") };
+        return Some((message, format!("select it by labels{such}")));
+    }
+    let message = format!("`{block}` holds {what}: it matches every pod there, of every namespace");
+    Some((message, help_for(block, &ranges)))
 }
 
 /// Blocks around the pods want an exception, blocks among them a selector.
@@ -123,8 +118,8 @@ fn help_for(block: &IpBlock, ranges: &[IpNet]) -> String {
     if around && ranges.len() <= 4 {
         let list: Vec<String> = ranges.iter().map(ToString::to_string).collect();
         return format!(
-            "if only the outside is meant, add `except: [{}]`; pods are meant by selectors",
-            list.join(", ")
+            "if only the outside is meant, add {} to `except`; pods are meant by selectors",
+            super::words::all_of(&list)
         );
     }
     "pods are meant by `podSelector` and `namespaceSelector`: their addresses change".to_owned()
@@ -145,7 +140,5 @@ fn first_pod<'k>(
 
 /// Whether the exceptions of a block of everything take away private addresses, and not only single ones.
 fn leaves_out_the_inside(block: &IpBlock) -> bool {
-    let private = || PRIVATE.iter().filter_map(|text| text.parse::<IpNet>().ok());
-    let is_private = |net: &IpNet| private().any(|whole| is_within(net, &whole) || is_within(&whole, net));
     block.except.iter().any(|net| is_private(net) && net.prefix_len() < net.max_prefix_len())
 }

@@ -79,9 +79,9 @@ fn found(at: &BlockAt<'_>, services: &[&Service]) -> Found {
         .map(|service| format!("{}/{}", service.namespace, service.name))
         .filter(|name| seen.insert(name.clone()))
         .collect();
-    let what = if names.len() == 1 { "Service" } else { "Services" };
+    let what = if names.len() == 1 { "the address of Service" } else { "addresses of Services" };
     let message = format!(
-        "`{}` holds the address of {what} {}: policies see the addresses of pods, never those of Services",
+        "`{}` holds {what} {}: policies see the addresses of pods, never those of Services",
         at.block,
         some_of(&names)
     );

@@ -68,9 +68,7 @@ fn judge(
     let found = site.at.found(path, message);
     let ports = || declared.iter().copied().flatten();
     if let Some(other) = ports().find(|port| port.name.as_ref() == Some(name)) {
-        return Some(
-            found.help(format!("`{name}` is a {} port there: write `protocol: {}`", other.protocol, other.protocol)),
-        );
+        return Some(found.help(format!("`{name}` is {} there: write `protocol: {}`", other.protocol, other.protocol)));
     }
     // The name of a Service's port in place of the container's is the most frequent slip.
     let of_service = fronts.iter().find_map(|front| {

@@ -110,7 +110,7 @@ fn of_workloads<'c>(context: &Context<'c>, used: &BTreeSet<&'c NamedPort>, odd: 
     for (name, ids) in workloads.into_iter().filter(|(_, ids)| ids.len() > 1) {
         for named in used {
             if let Some(numbers) = numbers(context, &ids, named) {
-                let who = format!("of {name}");
+                let who = format!("on pods of {name}");
                 odd.entry(named).or_default().push(Odd { who, place: None, numbers });
             }
         }

@@ -101,7 +101,7 @@ fn judge<'f, 'c: 'f>(
     let numbers: Vec<String> = targets.iter().map(ToString::to_string).collect();
     let service = first.front.name();
     let message = format!(
-        "{number} is the port of Service {service}, and its pods listen on {}: policies see that",
+        "{number} is the port of Service {service}, whose pods listen on {}: policies see the port of the pod",
         numbers.join(", ")
     );
     let port = first.front.service.ports.get(first.port)?;

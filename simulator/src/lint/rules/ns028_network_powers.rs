@@ -2,10 +2,10 @@
 
 use super::containers::{self, Container};
 use super::page;
-use crate::lint::{Carrier, Context, Found, Rule, Severity};
-use netsim_shared::compile::EndpointId;
+use crate::lint::{Carrier, Context, Found, Named, Rule, Severity};
 use netsim_shared::ingest::yaml::Value;
 use netsim_shared::object::{Path, Powers};
+use std::collections::BTreeMap;
 
 pub const RULE: Rule = Rule {
     id: "NS028",
@@ -25,26 +25,37 @@ pub const RULE: Rule = Rule {
 };
 
 fn check(context: &Context<'_>) -> Vec<Found> {
-    let strong = context.compiled.entries().filter(|(_, entry)| {
-        // On the node's network there is no policy to get around.
-        !entry.endpoint.host_network
-            && context.pod_spec(&entry.endpoint).is_some_and(|spec| spec.powers != Powers::default())
-    });
-    let ids: Vec<EndpointId> = strong.map(|(id, _)| id).collect();
-    context.carriers(ids.iter().copied()).iter().flat_map(|(carrier, _)| in_carrier(carrier)).collect()
+    let mut carriers: BTreeMap<Named, (Carrier, Powers)> = BTreeMap::new();
+    // On the node's network there is no policy to get around.
+    for (_, entry) in context.compiled.entries().filter(|(_, entry)| !entry.endpoint.host_network) {
+        let powers = context.pod_spec(&entry.endpoint).map(|spec| spec.powers).unwrap_or_default();
+        if powers != Powers::default() {
+            let carrier = context.carrier(&entry.endpoint);
+            carriers.entry(carrier.object.clone()).or_insert((carrier, powers));
+        }
+    }
+    carriers.values().flat_map(|(carrier, powers)| in_carrier(carrier, *powers)).collect()
 }
 
-fn in_carrier(carrier: &Carrier) -> Vec<Found> {
+fn in_carrier(carrier: &Carrier, powers: Powers) -> Vec<Found> {
     let mut found = Vec::new();
     containers::each(carrier, |container| found.extend(in_container(carrier, container)));
     if found.is_empty() {
-        // The text is not known, or the workload says otherwise than its pods.
-        let message = "its containers are privileged or add NET_ADMIN or NET_RAW: they can get around policies";
-        found.push(carrier.found(carrier.pod_spec.clone(), message).help(HELP));
+        // The text of the containers is not kept, or the workload's template says otherwise than its pods.
+        let (has, can) = match powers {
+            Powers { privileged: true, .. } => ("is privileged", PRIVILEGED),
+            Powers { net_admin: true, net_raw: true, .. } => ("has the capabilities NET_ADMIN and NET_RAW", NET_ADMIN),
+            Powers { net_admin: true, .. } => ("has the capability NET_ADMIN", NET_ADMIN),
+            _ => ("has the capability NET_RAW", NET_RAW),
+        };
+        found.push(carrier.found(carrier.pod_spec.clone(), format!("one of its containers {has}: {can}")).help(HELP));
     }
     found
 }
 
+const PRIVILEGED: &str = "it can reach the node's network, and so get around every policy";
+const NET_ADMIN: &str = "it can change the addresses, routes and rules of its pod's network";
+const NET_RAW: &str = "it can forge packets that seem to come from other pods";
 const HELP: &str = "take it away, or keep the pod to a namespace of its own that no tenant can write to";
 
 fn in_container(carrier: &Carrier, container: &Container<'_>) -> Option<Found> {
@@ -52,9 +63,7 @@ fn in_container(carrier: &Carrier, container: &Container<'_>) -> Option<Found> {
     let path = container.path.key("securityContext");
     let name = container.name();
     if context.get("privileged").is_some_and(|value| value.value == Value::Bool(true)) {
-        let message = format!(
-            "container `{name}` is privileged: it can reach the node's network, and so get around every policy"
-        );
+        let message = format!("container `{name}` is privileged: {PRIVILEGED}");
         return Some(carrier.found(path.key("privileged"), message).help(HELP));
     }
     let path = path.key("capabilities").key("add");
@@ -73,8 +82,8 @@ fn in_container(carrier: &Carrier, container: &Container<'_>) -> Option<Found> {
     let (first, strongest) =
         ["ALL", "NET_ADMIN", "NET_RAW"].iter().find_map(|wanted| powers.iter().find(|(_, name)| name == wanted))?;
     let can = match strongest.as_str() {
-        "NET_RAW" => "it can forge packets that seem to come from other pods",
-        _ => "it can change the addresses, routes and rules of its pod's network",
+        "NET_RAW" => NET_RAW,
+        _ => NET_ADMIN,
     };
     let all: Vec<&str> = powers.iter().map(|(_, name)| name.as_str()).collect();
     let message = format!("container `{name}` has the {} {}: {can}", capability(all.len()), all.join(" and "));

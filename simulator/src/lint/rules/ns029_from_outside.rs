@@ -2,9 +2,8 @@
 
 use super::containers;
 use super::page;
-use super::words::objects;
 use crate::lint::services::Front;
-use crate::lint::{Context, Found, Rule, Severity};
+use crate::lint::{Context, Found, Named, Rule, Severity};
 use netsim_shared::compile::side::PolicySlot;
 use netsim_shared::compile::{EndpointId, Entry};
 use netsim_shared::diagnostic::Place;
@@ -85,15 +84,15 @@ fn isolating(context: &Context<'_>, ids: &[EndpointId]) -> Vec<(String, Option<P
     let by_name: BTreeMap<String, &PolicySlot> =
         slots.map(|slot| (format!("{}/{}", slot.policy.namespace, slot.policy.name), slot)).collect();
     let place = |slot: &PolicySlot| slot.policy.origin.place_of(&Path::spec().key("podSelector"));
-    by_name.into_iter().take(3).map(|(name, slot)| (format!("{name} isolates them"), place(slot))).collect()
+    by_name.into_iter().take(3).map(|(name, slot)| (format!("{name} isolates the pods"), place(slot))).collect()
 }
 
 fn by_service(context: &Context<'_>, front: &Front<'_>, judged: &mut Judged) -> Option<Found> {
     let service = front.service;
     let (way, path) = match service.kind {
-        ServiceKind::NodePort => ("a port of every node", Path::spec().key("type")),
-        ServiceKind::LoadBalancer => ("a load balancer", Path::spec().key("type")),
-        _ if !service.external_addresses.is_empty() => ("external addresses", Path::spec().key("externalIPs")),
+        ServiceKind::NodePort => ("a port of every node leads", Path::spec().key("type")),
+        ServiceKind::LoadBalancer => ("a load balancer leads", Path::spec().key("type")),
+        _ if !service.external_addresses.is_empty() => ("external addresses lead", Path::spec().key("externalIPs")),
         _ => return None,
     };
     let mut ports: Vec<(&ServicePort, Outside)> = Vec::new();
@@ -120,21 +119,22 @@ fn by_service(context: &Context<'_>, front: &Front<'_>, judged: &mut Judged) -> 
     let (_, worst) = ports.iter().max_by_key(|(_, outside)| *outside)?;
     let numbers: Vec<String> = ports.iter().map(|(port, _)| format!("{} {}", port.protocol, port.port)).collect();
     let numbers = numbers.join(", ");
-    let (message, help) = match worst {
+    let (what, help) = match worst {
         Outside::Nobody if service.keeps_source => (
-            format!("{way} leads to {numbers}, and no policy of its pods lets any address outside in: clients are denied"),
-            "allow their addresses by `ipBlock`: the Service keeps them; or make it a ClusterIP".to_owned(),
+            "no policy of its pods lets any address outside in: every client is denied",
+            "allow their addresses by `ipBlock`: the Service keeps them; or make it a ClusterIP",
         ),
         Outside::Nobody => (
-            format!("{way} leads to {numbers}, and no policy of its pods lets any address outside in: clients are denied"),
-            "allow their addresses by `ipBlock`, with `externalTrafficPolicy: Local` so that they are kept; or make the Service a ClusterIP".to_owned(),
+            "no policy of its pods lets any address outside in: clients come through only where the address of the pod's own node replaces theirs",
+            "allow their addresses by `ipBlock`, with `externalTrafficPolicy: Local` so that they are kept; or make the Service a ClusterIP",
         ),
         _ => (
-            format!("{way} leads to {numbers}, and what comes that way may have a node's address: whether the pods' policies let it in cannot be told"),
-            "set `externalTrafficPolicy: Local`, which keeps the address of the client".to_owned(),
+            "what comes that way may have the address of a node: whether the policies of its pods let it in cannot be told",
+            "set `externalTrafficPolicy: Local`, which keeps the addresses of clients",
         ),
     };
-    let object = crate::lint::Named::new("Service", &service.namespace, &service.name);
+    let message = format!("{way} to {numbers}, and {what}");
+    let object = Named::new("Service", &service.namespace, &service.name);
     let mut found = Found::new(object, &service.origin, path, message).help(help);
     let ids: Vec<EndpointId> = concerned.into_iter().collect();
     for (what, place) in isolating(context, &ids) {
@@ -175,7 +175,7 @@ fn by_host_ports(context: &Context<'_>, judged: &mut Judged) -> Vec<Found> {
                 .found(path, message)
                 .help("allow the port to every peer if it is meant to be open, or take `hostPort` away");
             for (what, place) in isolating(context, &ids) {
-                told = told.related(what.replace("them", &objects([&carrier.object])), place);
+                told = told.related(what, place);
             }
             found.push(told);
         }

@@ -58,12 +58,7 @@ fn check(context: &Context<'_>) -> Vec<Found> {
             let path = Path::default().key("subjects").index(index);
             let object =
                 Named { kind: binding.kind().into(), namespace: binding.namespace.clone(), name: binding.name.clone() };
-            let help = if matches!(binding.role.as_ref(), "admin" | "edit") && binding.cluster_role {
-                format!("bind a role of your own that has no `networkpolicies`: `{}` includes them", binding.role)
-            } else {
-                "take `networkpolicies` out of the role, or bind a role that does not have them".to_owned()
-            };
-            let told = Found::new(object, &binding.origin, path, message).help(help);
+            let told = Found::new(object, &binding.origin, path, message).help(grant.help.clone());
             found.push(told.related("the rule of the role", grant.rule.clone()));
         }
     }
