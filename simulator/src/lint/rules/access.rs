@@ -107,3 +107,35 @@ fn of_rule(rule: &AccessRule) -> Option<(String, &'static str)> {
         (what, "take `bind` and `escalate` out of the role, or say by `resourceNames` which roles they are for")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(groups: &str, resources: &str, verbs: &str, names: &str) -> AccessRule {
+        let list = |text: &str| text.split_whitespace().map(Into::into).collect();
+        AccessRule { groups: list(groups), resources: list(resources), verbs: list(verbs), names: list(names) }
+    }
+
+    fn what(groups: &str, resources: &str, verbs: &str, names: &str) -> Option<String> {
+        of_rule(&rule(groups, resources, verbs, names)).map(|(what, _)| what)
+    }
+
+    #[test]
+    fn only_writing_counts() {
+        assert_eq!(what(GROUP, RESOURCE, "get list watch", ""), None);
+        assert_eq!(what("apps", RESOURCE, "*", ""), None);
+        assert_eq!(what(GROUP, "ingresses", "*", ""), None);
+        assert_eq!(what(GROUP, RESOURCE, "patch get", "").as_deref(), Some("patch NetworkPolicies"));
+        assert_eq!(what("*", "*", "*", "").as_deref(), Some("create, update, patch and delete NetworkPolicies"));
+        assert_eq!(what(GROUP, "*", "deletecollection", "").as_deref(), Some("delete NetworkPolicies"));
+    }
+
+    #[test]
+    fn names_allow_changes_and_never_to_make_one() {
+        assert_eq!(what(GROUP, RESOURCE, "create deletecollection", "web"), None);
+        assert_eq!(what(GROUP, RESOURCE, "create update", "web").as_deref(), Some("update the NetworkPolicies web"));
+        assert_eq!(what(ACCESS_GROUP, "roles", "bind", "view"), None);
+        assert!(what(ACCESS_GROUP, "roles", "bind", "").is_some());
+    }
+}

@@ -223,7 +223,7 @@ fn block_of(address: IpAddr) -> String {
 fn may_be_for_dns(rule: &Rule, protocol: Protocol) -> bool {
     let inside = |peer: &Peer| match peer {
         Peer::Pods { .. } => true,
-        Peer::Block(block) => block.cidr.prefix_len() == 0 || is_private(&block.cidr),
+        Peer::Block(block) => is_private(&block.cidr),
     };
     match &rule.ports {
         None => rule.peers.as_ref().is_none_or(|peers| peers.iter().any(inside)),

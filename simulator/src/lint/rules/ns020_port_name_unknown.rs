@@ -1,6 +1,7 @@
 //! NS020: port names that no pod has (C3).
 
 use super::page;
+use super::parts::{blocks_of, is_private};
 use super::reach::{Reach, Site};
 use super::words::some_of;
 use crate::lint::services::Front;
@@ -58,10 +59,11 @@ fn judge(
     let path = site.at.port_path(index).key("port");
     let name = &named.name;
     if declared.is_empty() {
-        // Peers that select no pod are another rule's matter.
-        let blocks = super::parts::blocks_of(site.at).next().is_some();
+        // Peers that select no pod are another rule's matter, and private addresses may yet be those of pods.
+        let mut blocks = blocks_of(site.at).peekable();
+        let outside = blocks.peek().is_some() && blocks.all(|at| !is_private(&at.block.cidr));
         let message = format!("addresses outside the cluster have no port names: `{name}` allows nothing here");
-        return blocks.then(|| site.at.found(path, message).help("write the number of the port"));
+        return outside.then(|| site.at.found(path, message).help("write the number of the port"));
     }
     let protocol = named.protocol;
     let message = format!("no {} has a {protocol} port named `{name}`: this entry allows nothing", site.whose());

@@ -115,3 +115,24 @@ pub fn is_private(net: &IpNet) -> bool {
 pub fn overlap(a: &AddressRange, b: &AddressRange) -> bool {
     a.first <= b.last && b.first <= a.last
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_space_is_known_from_inside_and_around() {
+        for (text, private) in [
+            ("10.1.2.0/24", true),
+            ("172.31.0.0/16", true),
+            ("172.32.0.0/16", false),
+            ("100.64.0.0/10", true),
+            ("8.0.0.0/6", true),
+            ("169.254.169.254/32", false),
+            ("fd00::/8", true),
+            ("2001:db8::/32", false),
+        ] {
+            assert_eq!(is_private(&text.parse().unwrap()), private, "{text}");
+        }
+    }
+}

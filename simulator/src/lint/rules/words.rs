@@ -31,3 +31,19 @@ pub fn all_of(names: &[String]) -> String {
         _ => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_are_counted() {
+        let names: Vec<String> = ["a", "b", "c", "d"].map(str::to_owned).into();
+        let some = |count: usize| some_of(names.get(..count).unwrap());
+        assert_eq!(
+            [some(0), some(1), some(2), some(3), some(4)],
+            ["", "a", "a and b", "a, b and c", "a, b, c and 1 more"]
+        );
+        assert_eq!(all_of(&names), "a, b, c and d");
+    }
+}
