@@ -19,8 +19,9 @@ pub struct Grant {
     pub what: String,
     /// What to do about it.
     pub help: String,
-    /// The rule that says so; `None` for a role that every cluster has and the input has not.
-    pub rule: Option<Place>,
+    /// The rule that says so, in words, and where it stands; `None` for a role that every cluster has and
+    /// the input has not.
+    pub rule: Option<(String, Option<Place>)>,
 }
 
 /// What the role of a binding lets its holders do; `None` when it cannot write policies, or is not known.
@@ -54,7 +55,9 @@ fn built_in(index: &ClusterIndex, name: &str) -> Option<Grant> {
 fn of_role<'i>(index: &'i ClusterIndex, role: &'i Role, seen: &mut BTreeSet<&'i str>) -> Option<Grant> {
     let own = (0..).zip(&role.rules).find_map(|(i, rule): (usize, _)| {
         let (what, help) = of_rule(rule)?;
-        Some(Grant { what, help: help.to_owned(), rule: role.origin.place_of(&Path::default().key("rules").index(i)) })
+        let path = Path::default().key("rules").index(i);
+        let said = format!("{} {}, {path}, allows it", role.kind(), role.name);
+        Some(Grant { what, help: help.to_owned(), rule: Some((said, role.origin.place_of(&path))) })
     });
     // ClusterRoles may aggregate each other in a circle.
     let first_time = role.namespace.is_some() || seen.insert(&role.name);

@@ -95,7 +95,12 @@ fn found(at: &BlockAt<'_>, services: &[&Service]) -> Found {
         },
         _ => "select the pods behind them with `podSelector` and `namespaceSelector`".to_owned(),
     };
-    let first = services.first();
-    let place = first.and_then(|service| service.origin.place_of(&Path::spec().key("clusterIP")));
-    at.found(message).help(help).related("this is its address", place)
+    let found = at.found(message).help(help);
+    match services.first() {
+        Some(service) => {
+            let what = format!("Service {}/{} has such an address", service.namespace, service.name);
+            found.related(what, service.origin.place_of(&Path::spec().key("clusterIP")))
+        }
+        None => found,
+    }
 }

@@ -83,7 +83,7 @@ fn judge(
     if let Some((service, number, place)) = of_service {
         let help =
             format!("Service {service} calls its port so; on the pods it is port {number}: write `port: {number}`");
-        return Some(found.help(help).related("the name of the Service's port", place));
+        return Some(found.help(help).related(format!("Service {service} has a port of that name"), place));
     }
     let names: BTreeSet<&str> =
         ports().filter(|port| port.protocol == protocol).filter_map(|port| port.name.as_deref()).collect();

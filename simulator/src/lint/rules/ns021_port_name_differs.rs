@@ -24,7 +24,8 @@ pub const RULE: Rule = Rule {
 struct Odd {
     /// `behind Service shop/web, which leads to 8080 on each of them`
     who: String,
-    place: Option<(&'static str, Place)>,
+    /// The Service, in words, and where it stands.
+    place: Option<(String, Option<Place>)>,
     numbers: Vec<(EndpointId, u16)>,
 }
 
@@ -86,7 +87,7 @@ fn behind_services<'c>(
                 }
                 let place = front.service.origin.place_of(&Path::spec().key("ports").index(i).key("targetPort"));
                 let who = format!("behind Service {}, which leads to {target} on each of them", front.name());
-                let place = place.map(|place| ("the Service leads to one number", place));
+                let place = Some((format!("Service {} leads to {target}", front.name()), place));
                 odd.entry(named).or_default().push(Odd { who, place, numbers });
             }
         }
@@ -138,7 +139,7 @@ fn judge(reach: &Reach<'_>, site: &Site<'_>, index: usize, named: &NamedPort, od
     };
     let found = site.at.found(site.at.port_path(index).key("port"), message).help(help.replace("NAME", &named.name));
     Some(match &odd.place {
-        Some((what, place)) => found.related(*what, Some(place.clone())),
+        Some((what, place)) => found.related(what.clone(), place.clone()),
         None => found,
     })
 }

@@ -113,5 +113,5 @@ fn judge<'f, 'c: 'f>(
     };
     let place = first.front.service.origin.place_of(&Path::spec().key("ports").index(first.port).key("port"));
     let path = site.at.port_path(index).key("port");
-    Some(site.at.found(path, message).help(help).related("the Service's port", place))
+    Some(site.at.found(path, message).help(help).related(format!("Service {service} has the port {number}"), place))
 }

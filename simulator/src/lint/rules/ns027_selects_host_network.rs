@@ -56,8 +56,8 @@ fn found(context: &Context<'_>, policy: &NetworkPolicy, selected: &[EndpointId])
     let mut found = Found::in_policy(policy, Path::spec().key("podSelector"), message)
         .help("guard them by the firewall of their nodes, or run them without `hostNetwork: true`");
     for (carrier, _) in carriers.iter().take(3) {
-        found =
-            found.related("they use the node's network", carrier.origin.place_of(&carrier.pod_spec.key("hostNetwork")));
+        let what = format!("{} uses the node's network", carrier.object);
+        found = found.related(what, carrier.origin.place_of(&carrier.pod_spec.key("hostNetwork")));
     }
     found
 }

@@ -59,7 +59,10 @@ fn check(context: &Context<'_>) -> Vec<Found> {
             let object =
                 Named { kind: binding.kind().into(), namespace: binding.namespace.clone(), name: binding.name.clone() };
             let told = Found::new(object, &binding.origin, path, message).help(grant.help.clone());
-            found.push(told.related("the rule of the role", grant.rule.clone()));
+            found.push(match &grant.rule {
+                Some((what, place)) => told.related(what.clone(), place.clone()),
+                None => told,
+            });
         }
     }
     found
