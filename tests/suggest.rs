@@ -123,7 +123,7 @@ fn what_is_named_is_allowed_and_the_rest_is_denied() {
         }
         for suggested in suggestion.policies.iter().filter(|s| s.policy.name.starts_with("default-deny")) {
             for direction in Direction::ALL.into_iter().filter(|d| suggested.policy.rules(*d).is_some()) {
-                let found = DefaultDeny::of(&after, &suggested.policy.namespace, direction);
+                let found = DefaultDeny::of(&after, &compiled, &suggested.policy.namespace, direction);
                 if !found.is_in_force() {
                     return Err(TestCaseError::fail(format!("{} {direction}", suggested.policy.namespace)));
                 }

@@ -82,7 +82,7 @@ pub fn suggest(index: &ClusterIndex, modes: &Modes, wish: &Wish<'_>) -> Suggesti
     let mut out = Suggestion::default();
     let before = Compiled::new(index, modes);
     let scope = scope(index, &before, wish.namespaces);
-    let denies = default_denies(index, &scope, &mut out.notes);
+    let denies = default_denies(index, &before, &scope, &mut out.notes);
     let denied = Compiled::new(&with(index, &denies), modes);
     let mut drafts = Drafts::new(index, &denied, &scope);
     if wish.dns {
@@ -119,12 +119,17 @@ fn scope(index: &ClusterIndex, compiled: &Compiled, asked: &[String]) -> BTreeSe
     names.map(Into::into).collect()
 }
 
-fn default_denies(index: &ClusterIndex, scope: &BTreeSet<Box<str>>, notes: &mut Vec<String>) -> Vec<Suggested> {
+fn default_denies(
+    index: &ClusterIndex,
+    compiled: &Compiled,
+    scope: &BTreeSet<Box<str>>,
+    notes: &mut Vec<String>,
+) -> Vec<Suggested> {
     let mut out = Vec::new();
     for namespace in scope {
         let mut missing = Vec::new();
         for direction in Direction::ALL {
-            let found = DefaultDeny::of(index, namespace, direction);
+            let found = DefaultDeny::of(index, compiled, namespace, direction);
             if let Some((policy, rule)) = &found.undone_by {
                 notes.push(format!(
                     "{namespace} stays open for {direction}: {}/{} spec.{direction}[{rule}] allows everything; take that rule out first",

@@ -2,13 +2,14 @@
 
 use super::finding::{Found, Named};
 use super::rules::ALWAYS_THERE;
+use super::services::{Front, fronts};
 use netsim_shared::cluster::{ClusterIndex, Key};
 use netsim_shared::compile::side::{PeerId, TermId};
-use netsim_shared::compile::{Compiled, Endpoint, EndpointId};
+use netsim_shared::compile::{Certainty, Compiled, Endpoint, EndpointId};
 use netsim_shared::diagnostic::Diagnostic;
 use netsim_shared::ingest::yaml::Node;
 use netsim_shared::net::Family;
-use netsim_shared::object::{NAMESPACE_NAME_LABEL, Object, Origin, Path, WorkloadKind};
+use netsim_shared::object::{NAMESPACE_NAME_LABEL, Object, Origin, Path, PodSpec, WorkloadKind};
 use netsim_shared::policy::{Direction, NetworkPolicy};
 use netsim_shared::selector::{Labels, Requirement, Selector};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -69,8 +70,8 @@ pub fn twins(objects: &[Object]) -> Vec<Twin> {
     objects.iter().filter_map(twin).collect()
 }
 
-/// The object that stands for pods where something is told about them: their workload, if the input
-/// has it, else the pod.
+/// The object that stands for pods where something is told about them: their workload, or the pod that
+/// has none. Where the input does not have the workload, it stands where its first pod stands.
 #[derive(Debug, Clone)]
 pub struct Carrier {
     /// What it is.
@@ -128,6 +129,26 @@ impl<'c> Context<'c> {
     /// The endpoints of a namespace.
     pub fn in_namespace<'s>(&'s self, namespace: &'s str) -> impl Iterator<Item = (EndpointId, &'c Endpoint)> + 's {
         self.compiled.in_namespace(namespace).filter_map(|id| Some((id, self.endpoint(id)?)))
+    }
+
+    /// The pod spec of an endpoint, or that of the template that it stands for.
+    pub fn pod_spec(&self, endpoint: &Endpoint) -> Option<&'c PodSpec> {
+        let key = &endpoint.key;
+        match key.kind {
+            Some(kind) => self.index.workload(kind, &key.namespace, &key.name).map(|workload| &workload.template),
+            None => self.index.pod(&(key.namespace.clone(), key.name.clone())).map(|pod| &pod.spec),
+        }
+    }
+
+    /// All Services that lead to pods, with these.
+    pub fn fronts(&self) -> Vec<Front<'c>> {
+        fronts(self.index, self.compiled)
+    }
+
+    /// The answer about an address that is not known which verdicts rest on: that blocks which may hold
+    /// it do not (B8), or with `--strict`, where nothing is assumed, that they may.
+    pub fn presumed<T: Copy>(&self, certainty: &Certainty<T>) -> T {
+        if self.compiled.modes().strict { certainty.maybe } else { certainty.surely }
     }
 
     /// Whether any policy isolates an endpoint for a direction (A1).
@@ -273,11 +294,14 @@ impl<'c> Context<'c> {
                     pod_spec: spec.key("template").key("spec"),
                 }
             }
-            None => Carrier {
-                object: Named::new("Pod", namespace, &endpoint.key.name),
-                origin: endpoint.origin.clone(),
-                pod_spec: Path::spec(),
-            },
+            None => {
+                // A workload that the input has not is known by name: what is told about its pods is told once.
+                let object = match &endpoint.workload {
+                    Some((kind, name)) => Named::new(kind.kind(), namespace, name),
+                    None => Named::new("Pod", namespace, &endpoint.key.name),
+                };
+                Carrier { object, origin: endpoint.origin.clone(), pod_spec: Path::spec() }
+            }
         }
     }
 

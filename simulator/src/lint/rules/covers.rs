@@ -4,10 +4,10 @@
 //! same pods today by different labels need not do so tomorrow.
 
 use super::namespaces::names_asked_for;
-use super::open::every_peer_of;
 use crate::lint::Context;
 use netsim_shared::compile::blocks::{Blocks, CidrClassId};
 use netsim_shared::compile::side::{CompiledRule, NameId, PolicySlot, Side};
+use netsim_shared::default_deny::is_for_every_peer;
 use netsim_shared::net::Family;
 use netsim_shared::object::NAMESPACE_NAME_LABEL;
 use netsim_shared::policy::{NetworkPolicy, Peer, Rule};
@@ -79,10 +79,10 @@ impl<'x, 'c> Cover<'x, 'c> {
         let (Some(peers), Some(compiled)) = (&other.rule.peers, &other.compiled.peers) else { return true };
         match part {
             Part::Addresses(class) => compiled.blocks.iter().any(|block| self.side.blocks.holds(*block, *class)),
-            Part::Everyone => every_peer_of(self.context, other.rule, &Family::ALL),
+            Part::Everyone => is_for_every_peer(self.context.compiled, other.rule, &Family::ALL),
             Part::Pods(narrow) => {
                 peers.iter().any(|wide| peer_implies(self.context, &line.policy.namespace, narrow, wide))
-                    || every_peer_of(self.context, other.rule, &Family::ALL)
+                    || is_for_every_peer(self.context.compiled, other.rule, &Family::ALL)
             }
         }
     }

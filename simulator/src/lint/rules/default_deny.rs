@@ -3,11 +3,11 @@
 //! Shared by NS001 and NS002. A policy named default-deny proves nothing: another one beside it that
 //! allows everything undoes it, and policies for single pods say nothing of the next one.
 
-use super::open::is_open;
 use crate::lint::{Context, Found, Named};
+use netsim_shared::default_deny::DefaultDeny;
 use netsim_shared::object::Path;
 use netsim_shared::policy::{Direction, NetworkPolicy};
-use netsim_shared::selector::Labels;
+use std::sync::Arc;
 
 /// What the two directions say in other words.
 pub struct Words {
@@ -30,11 +30,11 @@ fn judge(context: &Context<'_>, namespace: &str, direction: Direction, words: &W
     if pods.is_empty() {
         return None;
     }
-    let binding = binding(context, namespace, direction);
-    if let Some((policy, rule)) = defeating(context, &binding, direction) {
-        return Some(defeated(namespace, policy, rule, direction, &binding));
+    let found = DefaultDeny::of(context.index, context.compiled, namespace, direction);
+    if let Some((policy, rule)) = found.undone_by {
+        return Some(defeated(namespace, policy, rule, direction, &found.policies));
     }
-    if !binding.is_empty() {
+    if found.is_in_force() {
         return None;
     }
     let open = pods.iter().filter(|(id, _)| !context.is_isolated(*id, direction)).count();
@@ -58,29 +58,12 @@ fn judge(context: &Context<'_>, namespace: &str, direction: Direction, words: &W
     )
 }
 
-/// The policies that isolate a pod which is new in a namespace.
-fn binding<'c>(context: &Context<'c>, namespace: &str, direction: Direction) -> Vec<&'c NetworkPolicy> {
-    // A pod without any label is what only policies for all pods select.
-    let newcomer = Labels::default();
-    let of_namespace = context.policies_of(namespace);
-    of_namespace.filter(|p| p.rules(direction).is_some() && p.pod_selector.matches(&newcomer)).collect()
-}
-
-/// The first of these policies' rules that allows everything.
-fn defeating<'c>(
-    context: &Context<'_>,
-    binding: &[&'c NetworkPolicy],
-    direction: Direction,
-) -> Option<(&'c NetworkPolicy, usize)> {
-    let open = |policy: &NetworkPolicy| policy.rules(direction)?.iter().position(|rule| is_open(context, rule));
-    binding.iter().find_map(|policy| Some((*policy, open(policy)?)))
-}
-
 /// The rules at which NS001 or NS002 says that they undo a default-deny: policy, and number of the rule.
 pub fn told<'c>(context: &Context<'c>, direction: Direction) -> Vec<(&'c NetworkPolicy, usize)> {
     let names = context.index.namespace_names().into_iter();
     let with_pods = names.filter(|name| context.in_namespace(name).any(|(_, e)| !e.host_network));
-    with_pods.filter_map(|name| defeating(context, &binding(context, name, direction), direction)).collect()
+    let undone = |name| DefaultDeny::of(context.index, context.compiled, name, direction).undone_by;
+    with_pods.filter_map(undone).map(|(policy, rule)| (policy.as_ref(), rule)).collect()
 }
 
 fn defeated(
@@ -88,7 +71,7 @@ fn defeated(
     policy: &NetworkPolicy,
     rule: usize,
     direction: Direction,
-    binding: &[&NetworkPolicy],
+    binding: &[&Arc<NetworkPolicy>],
 ) -> Found {
     let path = Path::spec().key(direction.field()).index(rule);
     let message = format!("this rule allows all {direction} to every pod of namespace {namespace}");

@@ -1,10 +1,10 @@
 //! NS009: rules that allow everything to the pods that they are for.
 
 use super::default_deny::told;
-use super::open::is_open;
 use super::page;
 use super::peers::rule_path;
 use crate::lint::{Context, Found, Rule, Severity};
+use netsim_shared::default_deny::allows_everything;
 use netsim_shared::policy::{Direction, NetworkPolicy};
 
 pub const RULE: Rule = Rule {
@@ -24,7 +24,7 @@ fn check(context: &Context<'_>) -> Vec<Found> {
         for policy in context.index.policies() {
             for (number, rule) in policy.rules(direction).unwrap_or_default().iter().enumerate() {
                 let by_another = told.iter().any(|(p, n)| std::ptr::eq(*p, policy.as_ref()) && *n == number);
-                if !by_another && is_open(context, rule) {
+                if !by_another && allows_everything(context.compiled, rule) {
                     found.push(allows_all(policy, direction, number, rule.peers.is_some()));
                 }
             }

@@ -1,10 +1,10 @@
 //! NS025: rules and policies that others make superfluous.
 
 use super::covers::{Cover, Line, lines_of, selector_implies};
-use super::open::is_open;
 use super::page;
 use super::peers::rule_path;
 use crate::lint::{Context, Found, Rule, Severity};
+use netsim_shared::default_deny::allows_everything;
 use netsim_shared::object::Path;
 use netsim_shared::policy::{Direction, NetworkPolicy};
 use std::collections::{BTreeMap, HashSet};
@@ -27,7 +27,7 @@ fn check(context: &Context<'_>) -> Vec<Found> {
             let here = by_namespace.entry(slot.policy.namespace.as_ref()).or_default();
             let lines = lines_of(slot, cover.side).into_iter();
             // What covers because it allows everything is NS009's matter.
-            let lines = lines.map(|line| (line, is_open(context, line.rule))).collect();
+            let lines = lines.map(|line| (line, allows_everything(context.compiled, line.rule))).collect();
             here.parts.push(Part { policy: slot.policy.as_ref(), cover, lines });
         }
     }
