@@ -26,3 +26,4 @@ pub mod query;
 pub mod reference;
 pub mod relation;
 pub mod selector;
+pub mod survey;

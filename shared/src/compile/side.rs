@@ -320,6 +320,11 @@ impl Side {
         self.policies.get(id as usize).and_then(Option::as_ref)
     }
 
+    /// All policies that isolate for this direction, those that select no pod too.
+    pub fn slots(&self) -> impl Iterator<Item = &PolicySlot> {
+        self.policies.iter().filter_map(Option::as_ref)
+    }
+
     /// A group.
     pub fn group_of(&self, id: GroupId) -> Option<&Group> {
         self.groups.get(id)
