@@ -32,6 +32,7 @@ pub fn run() -> ExitCode {
         Command::CanReach(args) => commands::can_reach::run(&args),
         Command::List(args) => commands::list::run(&args),
         Command::Matrix(args) => commands::matrix::run(&args),
+        Command::Report(args) => commands::report::run(&args),
         Command::Snapshot(args) => commands::snapshot::run(&args),
         Command::Completions { shell } => commands::completions::run(shell, command()),
     };

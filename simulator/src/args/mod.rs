@@ -3,11 +3,13 @@
 mod can_reach;
 mod input;
 mod list;
+mod report;
 mod snapshot;
 
 pub use can_reach::{AnswerFormat, CanReach, Expect};
 pub use input::{ClusterArgs, InputArgs};
 pub use list::{List, ListFilter, ListFormat, Matrix, MatrixFormat};
+pub use report::{Report, ReportFormat};
 pub use snapshot::Snapshot;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -85,6 +87,15 @@ Examples:
   netsim matrix -f k8s/ --port 5432
   netsim matrix -f k8s/ -n shop -o md")]
     Matrix(Matrix),
+    /// Write who reaches whom as a page for a browser, or as a picture
+    #[command(after_help = "\
+The page is one file that fetches nothing: a matrix and a graph of all workloads, the policies, and for each pair why.
+
+Examples:
+  netsim report -f k8s/ --out report.html
+  netsim report -f k8s/ --tenant-label tenant > report.html
+  netsim report -f k8s/ -n shop -o svg --out shop.svg")]
+    Report(Report),
     /// Save what netsim needs of a live cluster in one file
     #[command(after_help = "\
 The file holds no Secrets, no environment variables and no commands of containers.

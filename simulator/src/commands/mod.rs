@@ -5,4 +5,5 @@ pub mod completions;
 pub mod filter;
 pub mod list;
 pub mod matrix;
+pub mod report;
 pub mod snapshot;
