@@ -11,7 +11,7 @@ use std::io::{self, Write};
 const MOST_ENTITIES: usize = 60;
 const MOST_EDGES: usize = 160;
 
-const WIDTH: usize = 250;
+const WIDTH: usize = 280;
 const HEAD: usize = 26;
 const PILL: usize = 26;
 const PAD: usize = 8;
@@ -52,6 +52,8 @@ struct Edge {
     to: End,
     open: Open,
     ports: PortSet,
+    /// The part of its pairs that is open, in thousandths.
+    share: usize,
     text: String,
 }
 
@@ -167,8 +169,8 @@ impl<'s> Picture<'s> {
         let total: usize = frames.iter().map(|frame| frame.height + GAP_Y).sum();
         let tallest = frames.iter().map(|frame| frame.height + GAP_Y).max().unwrap_or_default();
         let column_height = |columns: usize| (total / columns).max(tallest);
-        // As near as can be to nine wide and four high: more columns have fewer arrows within them.
-        let odds = |columns: &usize| (columns * (WIDTH + GAP_X) * 4).abs_diff(column_height(*columns) * 9);
+        // As near as can be to eleven wide and four high: more columns have fewer arrows within them.
+        let odds = |columns: &usize| (columns * (WIDTH + GAP_X) * 4).abs_diff(column_height(*columns) * 11);
         let columns = (1..=frames.len().clamp(1, 12)).min_by_key(odds).unwrap_or(1);
         let (mut column, mut y) = (0, 0);
         for frame in &mut frames {
@@ -188,7 +190,7 @@ impl<'s> Picture<'s> {
     pub fn svg(&self, out: &mut dyn Write) -> io::Result<()> {
         let frames = self.frames();
         let right = frames.iter().map(|frame| frame.x + WIDTH).max().unwrap_or(WIDTH) + GAP_X / 2;
-        let bottom = frames.iter().map(|frame| frame.y + frame.height).max().unwrap_or(HEAD) + MARGIN;
+        let bottom = frames.iter().map(|frame| frame.y + frame.height).max().unwrap_or(HEAD) + 2 * MARGIN;
         writeln!(
             out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{right}\" height=\"{bottom}\" \
@@ -205,7 +207,8 @@ impl<'s> Picture<'s> {
         }
         writeln!(out, "</defs>\n<rect class=\"paper\" width=\"{right}\" height=\"{bottom}\"/>")?;
         let places = self.places(&frames);
-        for edge in &self.edges {
+        let drawn = self.drawn();
+        for edge in &drawn {
             let (Some(from), Some(to)) = (places.get(&edge.from), places.get(&edge.to)) else { continue };
             let class = edge.open.class();
             let path = curve(*from, *to);
@@ -219,7 +222,25 @@ impl<'s> Picture<'s> {
         for frame in &frames {
             self.write_frame(out, frame)?;
         }
+        if drawn.len() < self.edges.len() {
+            let said = format!(
+                "The {} of {} connections of namespaces with the largest part of their pairs open.",
+                drawn.len(),
+                self.edges.len()
+            );
+            writeln!(out, "<text x=\"{MARGIN}\" y=\"{}\">{said}</text>", bottom - MARGIN / 2)?;
+        }
         writeln!(out, "</svg>")
+    }
+
+    /// The arrows that are drawn: all, or those that matter most where all would be a tangle.
+    fn drawn(&self) -> Vec<&Edge> {
+        let mut drawn: Vec<&Edge> = self.edges.iter().collect();
+        if drawn.len() > MOST_EDGES {
+            drawn.sort_by_key(|edge| std::cmp::Reverse(edge.share));
+            drawn.truncate(MOST_EDGES);
+        }
+        drawn
     }
 
     fn write_frame(&self, out: &mut dyn Write, frame: &Frame) -> io::Result<()> {
@@ -239,14 +260,16 @@ impl<'s> Picture<'s> {
             let short = entity.name.strip_prefix(name).and_then(|rest| rest.strip_prefix('/')).unwrap_or(&entity.name);
             let (left, top) = (x + PAD, y + HEAD + at * PILL + 2);
             let (width, pill, text_x, text_y) = (WIDTH - 2 * PAD, PILL - 5, left + 8, top + 15);
+            let ports = self.ports_open_at(*number);
+            let name = shortened(short, 34 - ports.chars().count());
             writeln!(
                 out,
                 "<g class=\"workload\"><title>{}</title><rect x=\"{left}\" y=\"{top}\" width=\"{width}\" \
                  height=\"{pill}\" rx=\"4\"/><text x=\"{text_x}\" y=\"{text_y}\">{}</text>",
                 escaped(&entity.name),
-                escaped(&shortened(short, 24))
+                escaped(&name)
             )?;
-            let (ports, ports_x) = (self.ports_open_at(*number), left + width - 8);
+            let ports_x = left + width - 8;
             writeln!(out, "<text class=\"count\" x=\"{ports_x}\" y=\"{text_y}\">{}</text></g>", escaped(&ports))?;
         }
         writeln!(out, "</g>")
@@ -470,7 +493,7 @@ fn entity_edges(survey: &Survey) -> Vec<Edge> {
             let Some(open) = open_of(reach) else { continue };
             let from = if whole { End::Namespace(namespace) } else { End::Entity(*source) };
             let (to, ports, text) = (End::Entity(destination), set(&reach.open), reach_text(reach));
-            edges.push(Edge { from, to, open, ports, text });
+            edges.push(Edge { from, to, open, ports, share: 1000, text });
         }
     }
     edges
@@ -493,7 +516,8 @@ fn namespace_edges(sums: &BTreeMap<(usize, usize), Sum>) -> Vec<Edge> {
             text.push_str(&format!(", {} unknown", sum.unknown));
         }
         let (from, to) = (End::Namespace(*from), End::Namespace(*to));
-        Some(Edge { from, to, open, ports: PortSet::EMPTY, text })
+        let share = 1000 * (opened + sum.unknown) / sum.pairs;
+        Some(Edge { from, to, open, ports: PortSet::EMPTY, share, text })
     });
     edges.collect()
 }

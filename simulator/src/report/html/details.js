@@ -13,15 +13,15 @@ function verdictBadge(reach) {
   return reach.open.length > 0 || reach.onlyV4 || reach.onlyV6 ? badge(SOME_PORTS, "allowed") : badge(DENIED, "denied");
 }
 
-function ruleItem(direction, { policy, rule, index, ports, perhaps, limited }) {
+function ruleItem(direction, { policy, rule, index, ports, limited }) {
   const side = sides[direction];
   return h("li", { class: "rule" },
     h("p", {}, policyButton(policy), " ", code(ruleName(direction, index)), " ", code(rulePlace(policies[policy], rule))),
-    h("p", {}, h("strong", {}, portsText(ports)), limited ? ` over ${limited} only` : "", perhaps ? " — if its block holds an address that is not known yet" : ""),
+    h("p", {}, h("strong", {}, portsText(ports)), limited ? ` over ${limited} only` : ""),
     h("p", { class: "quiet" }, rulePeers(side, direction, rule).slice(0, 6).join("; "), rulePeers(side, direction, rule).length > 6 ? "; …" : ""));
 }
 
-function sideSection(direction, source, destination) {
+function sideSection(direction, source, destination, unknown) {
   const subject = entities[direction === "ingress" ? destination : source];
   const { isolatedBy, rules } = explainSide(direction, source, destination);
   const title = h("h3", {}, direction === "ingress" ? "Ingress of " : "Egress of ", h("span", { class: "who" }, subject.name));
@@ -29,13 +29,13 @@ function sideSection(direction, source, destination) {
     const why = subject.namespace === null ? "It is outside the cluster: policies do not isolate it." : subject.host ? "It is on the host's network: policies do not isolate it." : "No policy isolates it: every port is open.";
     return [title, h("p", {}, badge(ALL_PORTS, "open"), " ", why)];
   }
-  const sure = rules.filter((rule) => !rule.perhaps), perhaps = rules.filter((rule) => rule.perhaps);
+  const sure = rules.filter((rule) => !rule.perhaps), perhaps = sure.length === 0 || unknown ? rules.filter((rule) => rule.perhaps) : [];
   const items = (list) => longList(list, 12, (rule) => [...ruleItem(direction, rule).childNodes], { class: "rules" });
   return [
     title,
     h("p", {}, sure.length > 0 ? [badge(SOME_PORTS, "allowed"), " by"] : [badge(DENIED, "denied"), " no rule allows ", direction === "ingress" ? "this source" : "this destination", "."]),
     sure.length > 0 ? items(sure) : null,
-    perhaps.length > 0 ? [h("p", {}, "These would, if their blocks held an address that is not known:"), items(perhaps)] : null,
+    perhaps.length > 0 ? [h("p", {}, unknown ? "It is not known whether the blocks of these hold it:" : "The blocks of these are assumed not to hold it, as it has no address yet:"), items(perhaps)] : null,
     h("p", { class: "quiet" }, `Isolated by ${count(isolatedBy.length, "policy", "policies")}:`),
     longList(isolatedBy, 8, (number) => [policyButton(number), " ", code(place(policies[number].at))], { class: "plain" }),
   ];
@@ -70,8 +70,8 @@ function entityPair(source, destination) {
     text === "denied" && ["egress", "ingress"].every((direction) => sideAllows(direction, source, destination)) ? h("p", {}, "Both ends allow something, but no port in common.") : null,
     source === destination ? h("p", { class: "quiet" }, "From one pod of it to another. Each pod reaches itself.") : null,
     incompleteNote(namespaceOf(from), namespaceOf(to)),
-    sideSection("egress", source, destination),
-    sideSection("ingress", source, destination),
+    sideSection("egress", source, destination, reach.unknown),
+    sideSection("ingress", source, destination, reach.unknown),
     askable ? [h("p", { class: "quiet" }, "Ask for more:"), h("pre", {}, h("code", {}, words.map(quote).join(" ")))] : null,
   ];
 }

@@ -24,7 +24,7 @@ function layGraph() {
   let best = null;
   for (let columns = 1; columns <= Math.max(1, Math.min(12, boxes.length)); columns += 1) {
     const columnHeight = Math.max(total / columns, ...boxes.map((box) => box.height + GAP_Y));
-    const odds = Math.abs(Math.log((columns * (BOX + GAP_X)) / columnHeight / 2.2));
+    const odds = Math.abs(Math.log((columns * (BOX + GAP_X)) / columnHeight / 2.6));
     if (!best || odds < best.odds) best = { odds, columnHeight };
   }
   graph.places = new Map();

@@ -27,7 +27,7 @@ function layMatrix() {
   matrix.columns = shownItems("destination").filter((item) => item.columns.length > 0 || item.entity === null);
   const most = Math.max(matrix.rows.length, matrix.columns.length);
   matrix.cell = most <= 30 ? 22 : most <= 80 ? 18 : 15;
-  matrix.left = labelSpace(matrix.rows);
+  matrix.left = Math.max(150, labelSpace(matrix.rows));
   matrix.top = labelSpace(matrix.columns);
   if (matrix.cursor) {
     matrix.cursor.row = Math.max(0, Math.min(matrix.cursor.row, matrix.rows.length - 1));
@@ -38,11 +38,12 @@ function layMatrix() {
 }
 
 // The shape of a cell, which tells states apart without colours too.
-function shape(state, x, y, size) {
+function shape(state, x, y, size, part = 0.5) {
   const gap = 1.5, w = size - 2 * gap;
   if (state === ALL_PORTS) return `M${x + gap} ${y + gap}h${w}v${w}h${-w}z`;
   if (state === SOME_PORTS) return `M${x + gap} ${y + size / 2}l${w / 2} ${-w / 2}l${w / 2} ${w / 2}l${-w / 2} ${w / 2}z`;
-  if (state === SOME_PAIRS) return `M${x + gap} ${y + gap}v${w}h${w}z`;
+  // The more pairs are open, the fuller it is.
+  if (state === SOME_PAIRS) return `M${x + gap} ${y + gap + w}h${w}v${-Math.max(2, Math.round(part * w))}h${-w}z`;
   if (state === ITSELF) return `M${x + size * 0.3} ${y + size * 0.4}h${size * 0.4}M${x + size * 0.3} ${y + size * 0.6}h${size * 0.4}`;
   if (state === UNKNOWN) return `M${x + gap} ${y + gap}h${w}v${w}h${-w}z`;
   return "";
@@ -72,7 +73,7 @@ function drawMatrix(whole = false) {
       const x = xOf(col);
       if (state === DENIED) dots.push(`M${x + cell / 2 - 1} ${y + cell / 2}h2`);
       else if (state === NOT_ASKED) paths[NOT_ASKED] += `M${x} ${y}h${cell}v${cell}h${-cell}z`;
-      else paths[state] += shape(state, x, y, cell);
+      else paths[state] += shape(state, x, y, cell, state === SOME_PAIRS ? openPart(rows[row], columns[col]) : 0);
       if (state === UNKNOWN) marks.push(s("text", { class: "mark", x: x + cell / 2, y: y + cell / 2 + 4 }, "?"));
     }
   }

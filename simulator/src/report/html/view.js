@@ -84,6 +84,11 @@ function stateOf(from, to) {
   return byState[DENIED] === 0 ? SOME_PORTS : SOME_PAIRS;
 }
 
+function openPart(from, to) {
+  const { total, byState } = sumOf(from, to);
+  return total === 0 ? 0 : (byState[ALL_PORTS] + byState[SOME_PORTS]) / total;
+}
+
 const asked = () => (view.port ? `${PROTOCOLS[view.port.protocol]} ${view.port.port}` : null);
 
 // A pair in words.
