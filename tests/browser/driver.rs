@@ -50,7 +50,7 @@ impl Browser {
         let options = json!({
             "binary": chromium,
             "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                     "--window-size=1400,900", format!("--user-data-dir={home}/profile")],
+                     "--window-size=1400,1300", format!("--user-data-dir={home}/profile")],
             "perfLoggingPrefs": { "enableNetwork": true },
         });
         let wanted = json!({
@@ -61,6 +61,7 @@ impl Browser {
         });
         let answer = browser.ask("POST", "/session", &json!({ "capabilities": { "alwaysMatch": wanted } }));
         browser.session = answer["sessionId"].as_str().expect("a session").to_owned();
+        browser.of_session("POST", "/url", &json!({ "url": "about:blank" }));
         browser
     }
 

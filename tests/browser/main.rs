@@ -318,10 +318,13 @@ fn what_is_unknown_or_incomplete_is_said() {
     let foreign = ["cluster", "policies", "foreign"].map(|name| format!("-f {fixture}/{name}.yaml")).join(" ");
     open(&browser, &scratch, &foreign);
     let shown = browser.text("document.getElementById('panel-overview').innerText");
-    assert!(shown.contains("not understood") && shown.contains("CiliumNetworkPolicy"), "{shown}");
+    assert!(
+        shown.contains("not understood") && shown.contains("NetworkPolicy (crd.antrea.io/v1beta1) x/foreign"),
+        "{shown}"
+    );
     browser.click("#tab-graph");
     browser.wait("document.querySelector('.graph .pill')");
-    browser.click(".graph .pill");
+    browser.click(".graph .pill[data-name=\"x/a\"]");
     browser.wait("document.getElementById('details').innerText.includes('Incomplete')");
     assert_eq!(browser.console(), Vec::<String>::new());
 }

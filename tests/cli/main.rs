@@ -7,6 +7,7 @@ mod documents;
 mod input;
 mod lists;
 mod live;
+mod report;
 mod run;
 mod schemas;
 mod shell;

@@ -164,7 +164,11 @@ scroller.addEventListener("mousemove", (event) => {
   if (matrix.hover) {
     const from = matrix.rows[row], to = matrix.columns[column];
     showTip(event, [`${from.name} → ${to.name}`, pairText(from, to)]);
+  } else if (row >= 0 || column >= 0) {
+    const item = row >= 0 ? matrix.rows[row] : matrix.columns[column];
+    showTip(event, [item.name, item.entity === null ? "opens and closes" : "who reaches it, and whom it reaches"]);
   } else hideTip();
+  scroller.classList.toggle("pressable", row >= 0 || column >= 0);
   if (before?.row !== matrix.hover?.row || before?.column !== matrix.hover?.column) redraw();
 });
 scroller.addEventListener("mouseleave", () => {
@@ -201,7 +205,7 @@ scroller.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 scroller.addEventListener("focus", () => {
-  if (!matrix.cursor) moveCursor(0, 0);
+  if (!matrix.cursor && scroller.matches(":focus-visible")) moveCursor(0, 0);
 });
 
 const legendEntry = (state, text) =>

@@ -72,7 +72,9 @@ pub struct ReportFinding {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Foreign<'r> {
+    api_version: &'r str,
     kind: &'r str,
     namespace: Option<&'r str>,
     name: &'r str,
@@ -91,6 +93,7 @@ impl<'r> Page<'r> {
     ) -> Self {
         let at = |origin: &Origin| (origin.line > 0).then(|| format!("{}:{}", origin.source, origin.line));
         let incomplete = loaded.index.foreign_policies().map(|policy| Foreign {
+            api_version: &policy.api_version,
             kind: &policy.kind,
             namespace: policy.namespace.as_deref(),
             name: &policy.name,

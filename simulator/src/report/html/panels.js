@@ -67,7 +67,7 @@ function overviewPanel() {
     totals.unknown > 0 ? h("p", { class: "callout" }, `${count(totals.unknown, "pair")} cannot be told from the input. They are marked with ? and not counted as denied.`) : null,
     page.incomplete.length > 0 ? h("div", { class: "callout" },
       h("p", {}, "These policies were not understood. Every verdict that they could change is incomplete:"),
-      longList(page.incomplete, 10, (policy) => [`${policy.kind} ${policy.namespace === null ? "" : `${policy.namespace}/`}${policy.name}`, " ", h("code", {}, policy.at ?? "")])) : null,
+      longList(page.incomplete, 10, (policy) => [`${policy.kind} (${policy.apiVersion}) ${policy.namespace === null ? "" : `${policy.namespace}/`}${policy.name}`, " ", h("code", {}, policy.at ?? "")])) : null,
     notes.map((note) => h("p", { class: "callout quiet" }, note)),
     h("h2", {}, "Pods that no policy isolates"),
     h("table", { class: "rows" },
