@@ -21,9 +21,9 @@ use netsim_testkit::documents::{Block, blocks};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-const DOCUMENTS: [&str; 3] = ["README.md", "docs/commands.md", "examples/shop/README.md"];
+const DOCUMENTS: [&str; 4] = ["README.md", "docs/commands.md", "docs/commands/report.md", "examples/shop/README.md"];
 /// Documents whose links are followed.
-const LINKED: [&str; 11] = [
+const LINKED: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -32,6 +32,7 @@ const LINKED: [&str; 11] = [
     "benches/README.md",
     "deploy/README.md",
     "docs/commands.md",
+    "docs/commands/report.md",
     "docs/enforcer.md",
     "docs/inputs.md",
     "docs/semantics.md",

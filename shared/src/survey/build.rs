@@ -150,6 +150,17 @@ fn place(policies: &mut [Policy], lines: &[u32]) {
     }
 }
 
+/// What pods have in common that are one entity: their places in the listing, what isolates them, whether
+/// they are on the host's network, and what they are to the rules of others.
+type Alike = (Option<usize>, Option<usize>, u32, u32, bool, [Option<PeerIds>; 2]);
+
+/// The pods of a workload, or those of a namespace without one, by what they have in common.
+#[derive(Default)]
+struct Parts {
+    numbers: FxHashMap<Alike, usize>,
+    parts: Vec<(Alike, Vec<EndpointId>)>,
+}
+
 /// Pods, or templates, that come out alike for the same reasons.
 fn pods(compiled: &Compiled, listing: &Listing<'_>, files: &mut Files) -> Vec<Found> {
     let places = |entities: &[crate::list::Entity]| -> FxHashMap<EndpointId, usize> {
@@ -159,24 +170,25 @@ fn pods(compiled: &Compiled, listing: &Listing<'_>, files: &mut Files) -> Vec<Fo
     let (sources, destinations) = (places(&listing.sources), places(&listing.destinations));
     let mut all: Vec<(EndpointId, &Entry)> = compiled.entries().collect();
     all.sort_by(|(_, a), (_, b)| a.endpoint.key.cmp(&b.endpoint.key));
-    type Alike = (Option<usize>, Option<usize>, u32, u32, bool, [Option<PeerIds>; 2]);
-    let mut groups: BTreeMap<(Box<str>, String), Vec<(Alike, Vec<EndpointId>)>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Box<str>, String), Parts> = BTreeMap::new();
     for (id, entry) in all {
         let endpoint = &entry.endpoint;
         let (source, destination) = (sources.get(&id).copied(), destinations.get(&id).copied());
         let as_peer = Family::ALL.map(|family| *entry.as_peer.get(family));
-        let alike: Alike = (source, destination, entry.ingress, entry.egress, endpoint.host_network, as_peer);
+        let alike = (source, destination, entry.ingress, entry.egress, endpoint.host_network, as_peer);
         let workload = endpoint.workload.as_ref().map(|(kind, name)| format!("{}/{name}", kind.short()));
-        let groups = groups.entry((endpoint.key.namespace.clone(), workload.unwrap_or_default())).or_default();
-        match groups.iter_mut().find(|(other, _)| *other == alike) {
+        let parts = groups.entry((endpoint.key.namespace.clone(), workload.unwrap_or_default())).or_default();
+        let next = parts.parts.len();
+        let at = *parts.numbers.entry(alike).or_insert(next);
+        match parts.parts.get_mut(at) {
             Some((_, members)) => members.push(id),
-            None => groups.push((alike, vec![id])),
+            None => parts.parts.push((alike, vec![id])),
         }
     }
     let mut found = Vec::new();
-    for ((namespace, workload), groups) in groups {
-        let whole = groups.len() == 1 && !workload.is_empty();
-        for ((source, destination, .., host, _), members) in groups {
+    for ((namespace, workload), Parts { parts, .. }) in groups {
+        let whole = parts.len() == 1 && !workload.is_empty();
+        for ((source, destination, .., host, _), members) in parts {
             let Some((id, entry)) = members.first().and_then(|id| Some((*id, compiled.entry(*id)?))) else { continue };
             let first = entry.endpoint.key.to_string();
             let name = match members.len() {

@@ -43,10 +43,13 @@ pub fn run(args: &Report) -> Result<Exit, Failure> {
     } else {
         // Written beside and moved: a report is there whole or not at all.
         let partial = args.out.with_extension("partial");
-        let mut out = io::BufWriter::with_capacity(1 << 16, std::fs::File::create(&partial)?);
-        write(&mut out)?;
-        out.flush()?;
-        std::fs::rename(&partial, &args.out)?;
+        let written = || -> io::Result<()> {
+            let mut out = io::BufWriter::with_capacity(1 << 16, std::fs::File::create(&partial)?);
+            write(&mut out)?;
+            out.flush()?;
+            std::fs::rename(&partial, &args.out)
+        };
+        written().map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", args.out.display())))?;
     }
     Ok(connections.finish(unknown_pairs(&survey)))
 }

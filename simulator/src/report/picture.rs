@@ -127,7 +127,7 @@ impl<'s> Picture<'s> {
     pub fn new(survey: &'s Survey) -> Self {
         let sums = sums(survey);
         let order = order(survey, &sums);
-        let edges = if survey.entities.len() <= MOST_ENTITIES { entity_edges(survey) } else { Vec::new() };
+        let edges = if survey.entities.len() <= MOST_ENTITIES { entity_edges(survey, true) } else { Vec::new() };
         let in_full = survey.entities.len() <= MOST_ENTITIES && edges.len() <= MOST_EDGES;
         let edges = if in_full { edges } else { namespace_edges(&sums) };
         Picture { survey, order, edges, in_full }
@@ -305,41 +305,31 @@ impl<'s> Picture<'s> {
     /// When it cannot be written.
     pub fn dot(&self, out: &mut dyn Write) -> io::Result<()> {
         let quote = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
-        writeln!(
-            out,
-            "digraph report {{\n  rankdir=LR;\n  compound=true;\n  node [shape=box, fontname=\"sans-serif\"];"
-        )?;
-        // An arrow to a whole namespace goes to one of its workloads and is cut at its border.
-        let mut standing: BTreeMap<usize, usize> = BTreeMap::new();
+        writeln!(out, "digraph report {{\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];")?;
         for namespace in self.order.iter().copied() {
             let (name, members) = (self.namespace_name(namespace), self.members(namespace));
-            let Some(first) = members.first() else { continue };
-            standing.insert(namespace, *first);
+            let outside = namespace == self.survey.namespaces.len();
+            if members.is_empty() {
+                continue;
+            }
             if !self.in_full {
-                let label = format!("{name}\n{} workloads", members.len());
-                let label = if namespace == self.survey.namespaces.len() { name.to_owned() } else { label };
+                let label = if outside { name.to_owned() } else { format!("{name}\n{} workloads", members.len()) };
                 writeln!(out, "  {} [label={}];", quote(name), quote(&label).replace('\n', "\\n"))?;
                 continue;
             }
             writeln!(out, "  subgraph cluster_{namespace} {{\n    label={};", quote(name))?;
             for number in members {
-                let shape = if namespace == self.survey.namespaces.len() { " [shape=ellipse]" } else { "" };
+                let shape = if outside { " [shape=ellipse]" } else { "" };
                 writeln!(out, "    {}{shape};", quote(self.name(End::Entity(number))))?;
             }
             writeln!(out, "  }}")?;
         }
-        for edge in &self.edges {
-            let mut more = String::new();
-            let mut end = |end: End, cut: &str| match end {
-                End::Namespace(number) if self.in_full => {
-                    more.push_str(&format!(", {cut}=cluster_{number}"));
-                    quote(self.name(End::Entity(standing.get(&number).copied().unwrap_or_default())))
-                }
-                end => quote(self.name(end)),
-            };
-            let (from, to) = (end(edge.from, "ltail"), end(edge.to, "lhead"));
+        // Programs read this, too: every pair has its own arrow.
+        let pairs = if self.in_full { entity_edges(self.survey, false) } else { Vec::new() };
+        for edge in if self.in_full { &pairs } else { &self.edges } {
+            let (from, to) = (quote(self.name(edge.from)), quote(self.name(edge.to)));
             let style = if edge.open == Open::Unknown { ", style=dashed" } else { "" };
-            writeln!(out, "  {from} -> {to} [label={}{more}{style}];", quote(&edge.text))?;
+            writeln!(out, "  {from} -> {to} [label={}{style}];", quote(&edge.text))?;
         }
         writeln!(out, "}}")
     }
@@ -464,8 +454,8 @@ fn order(survey: &Survey, sums: &BTreeMap<(usize, usize), Sum>) -> Vec<usize> {
     head.into_iter().chain(tail.into_iter().rev()).chain([count]).collect()
 }
 
-/// An arrow for each pair; one from the whole namespace where all of it comes out alike.
-fn entity_edges(survey: &Survey) -> Vec<Edge> {
+/// An arrow for each pair; with `joined` one from the whole namespace where all of it comes out alike.
+fn entity_edges(survey: &Survey, joined: bool) -> Vec<Edge> {
     let mut totals: BTreeMap<usize, usize> = BTreeMap::new();
     for entity in survey.entities.iter().filter(|entity| entity.row.is_some()) {
         *totals.entry(home(survey, entity)).or_default() += 1;
@@ -483,7 +473,8 @@ fn entity_edges(survey: &Survey) -> Vec<Edge> {
     for ((destination, namespace), sources) in by_destination {
         let alike = sources.windows(2).all(|two| matches!(two, [(_, a), (_, b)] if a == b));
         let of_destination = survey.entities.get(destination).map(|entity| home(survey, entity));
-        let whole = alike
+        let whole = joined
+            && alike
             && sources.len() > 1
             && of_destination != Some(namespace)
             && totals.get(&namespace) == Some(&sources.len());
