@@ -303,6 +303,36 @@ fn many_workloads_stay_usable() {
     assert_eq!(browser.console(), Vec::<String>::new());
 }
 
+/// Findings come with the data; none, and many with hostile words, are shown alike.
+#[test]
+fn findings_are_listed() {
+    let (Some(browser), scratch) = (browser(), Scratch::new()) else { return };
+    let file = open(&browser, &scratch, "-f examples/shop");
+    browser.click("#tab-findings");
+    browser.wait("document.getElementById('panel-findings').innerText.includes('No findings.')");
+    let evil = "<img src=x onerror='window.ran=1'>";
+    let findings: Vec<_> = (0..500)
+        .map(|i| {
+            json!({ "rule": "open-to-all", "severity": if i % 2 == 0 { "error" } else { "warning" },
+                    "message": format!("finding {i} {evil}"), "object": "NetworkPolicy/web", "namespace": "shop",
+                    "file": "shop.yaml", "line": i, "help": evil })
+        })
+        .collect();
+    let page = std::fs::read_to_string(&file).unwrap();
+    let many = serde_json::to_string(&findings).unwrap().replace('<', "\\u003c");
+    let changed = page.replacen("\"findings\":[]", &format!("\"findings\":{many}"), 1);
+    assert_ne!(page, changed);
+    browser.open(&scratch.file("many.html", &changed));
+    browser.click("#tab-findings");
+    browser.wait("document.querySelectorAll('.finding').length === 200");
+    let shown = browser.text("document.querySelector('.finding').innerText");
+    assert!(shown.contains("finding 0") && shown.contains("shop.yaml:0") && shown.contains(evil), "{shown}");
+    browser.eval("[...document.querySelectorAll('#panel-findings button')].at(-1).click()");
+    browser.wait("document.querySelectorAll('.finding').length === 500");
+    assert_eq!(browser.eval("window.ran === undefined && document.images.length === 0"), json!(true));
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
+
 /// An answer that is not the whole truth says so on the page.
 #[test]
 fn what_is_unknown_or_incomplete_is_said() {

@@ -4,7 +4,7 @@ use crate::assert_answer;
 use crate::run::{PROGRAM, Scratch, netsim, quiet, run};
 use std::io::{BufRead, BufReader};
 
-const COMMANDS: [&str; 5] = ["can-reach", "list", "matrix", "snapshot", "completions"];
+const COMMANDS: [&str; 6] = ["can-reach", "list", "matrix", "report", "snapshot", "completions"];
 
 #[test]
 fn help() {

@@ -169,8 +169,8 @@ impl<'s> Picture<'s> {
         let total: usize = frames.iter().map(|frame| frame.height + GAP_Y).sum();
         let tallest = frames.iter().map(|frame| frame.height + GAP_Y).max().unwrap_or_default();
         let column_height = |columns: usize| (total / columns).max(tallest);
-        // As near as can be to eleven wide and four high: more columns have fewer arrows within them.
-        let odds = |columns: &usize| (columns * (WIDTH + GAP_X) * 4).abs_diff(column_height(*columns) * 11);
+        // As near as can be to seven wide and two high: more columns have fewer arrows within them.
+        let odds = |columns: &usize| (columns * (WIDTH + GAP_X) * 2).abs_diff(column_height(*columns) * 7);
         let columns = (1..=frames.len().clamp(1, 12)).min_by_key(odds).unwrap_or(1);
         let (mut column, mut y) = (0, 0);
         for frame in &mut frames {

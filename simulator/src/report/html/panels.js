@@ -109,7 +109,7 @@ function findingsPanel() {
   const shown = page.findings.filter((finding) => view.words.length === 0 || matches([finding.rule, finding.namespace, finding.object, finding.message].join(" ")));
   const entry = (finding) => h("article", { class: `finding ${finding.severity}` },
     h("p", { class: "line" }, h("span", { class: `badge ${finding.severity}` }, finding.severity), h("strong", {}, finding.message)),
-    h("p", { class: "quiet" }, h("code", {}, finding.rule), " ", finding.object, finding.file ? [" ", h("code", {}, finding.line ? `${finding.file}:${finding.line}` : finding.file)] : null),
+    h("p", { class: "quiet" }, h("code", {}, finding.rule), " ", finding.object, finding.file ? [" ", h("code", {}, finding.line === null ? finding.file : `${finding.file}:${finding.line}`)] : null),
     finding.help ? h("p", {}, finding.help) : null);
   return [h("p", { class: "quiet" }, `${shown.length.toLocaleString("en")} of ${count(page.findings.length, "finding")}`), longList(shown, 200, entry, { class: "plain" })];
 }
