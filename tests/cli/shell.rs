@@ -14,11 +14,15 @@ fn help() {
     }
 }
 
-/// Every command, and every option of one, has its place in docs/commands.md.
+/// Every command, and every option of one, has its place in docs/commands.md or on a page of its own.
 #[test]
 fn the_documentation_names_every_command_and_option() {
-    let text = crate::run::text_of("docs/commands.md");
     for command in COMMANDS {
+        let mut text = crate::run::text_of("docs/commands.md");
+        let page = format!("docs/commands/{command}.md");
+        if crate::run::root().join(&page).exists() {
+            text.push_str(&format!("\n#{}", crate::run::text_of(&page)));
+        }
         assert!(text.contains(&format!("\n## {command}\n")), "no section about {command}");
         for word in netsim(&format!("{command} --help")).out.split_whitespace() {
             let option = word.trim_matches(|c: char| !c.is_ascii_alphabetic() && c != '-');

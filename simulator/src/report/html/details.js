@@ -141,7 +141,7 @@ function isolationSection(number) {
 function entityDetails(number) {
   const entity = entities[number];
   const facts = entity.namespace === null ? "addresses outside the cluster"
-    : [count(entity.pods, entity.single || entity.pods > 1 ? "pod" : "workload that stands for its pods", entity.single ? "pods" : "pods that no rule tells apart"), entity.host ? "on the host's network" : null].filter(Boolean).join(", ");
+    : [entity.single ? "1 pod" : entity.pods === 1 ? "the pods of a template" : `${count(entity.pods, "pod")} that no rule tells apart`, entity.host ? "on the host's network" : null].filter(Boolean).join(", ");
   return [
     h("h2", {}, entity.name), h("p", { class: "quiet" }, facts, entity.at ? [" · ", code(place(entity.at))] : null),
     incompleteNote(namespaceOf(entity)),
