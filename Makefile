@@ -38,6 +38,10 @@ setup: ## install what the tests need and is missing
 	command -v iptables-nft >/dev/null && command -v iptables-legacy >/dev/null || missing+=(iptables); \
 	command -v unshare >/dev/null || missing+=(util-linux); \
 	command -v mount >/dev/null || missing+=(mount); \
+	if [ "$${NETSIM_NO_BROWSER:-}" != 1 ]; then \
+	  command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+	    missing+=(chromium chromium-driver fonts-dejavu-core); \
+	fi; \
 	if [ $${#missing[@]} -eq 0 ]; then echo "all there"; \
 	elif ! command -v apt-get >/dev/null; then echo "error: please install $${missing[*]}" >&2; exit 1; \
 	else \
@@ -94,6 +98,8 @@ unit: ## all tests, and a check that no tier was left out
 	if [ "$${NETSIM_REAL_API:-}" = 1 ]; then \
 	  $(CARGO) test -p netsim-enforcer --test watch -- --ignored real::; \
 	else printf '\nNOT RUN: the watch against a real API server (NETSIM_REAL_API=1 and KUBECONFIG)\n'; fi; \
+	if [ "$${NETSIM_NO_BROWSER:-}" = 1 ]; then \
+	  printf '\nNOT RUN: the report in a browser (NETSIM_NO_BROWSER=1)\n'; fi; \
 	printf '\n==> tiers\n'; failed=0; \
 	for tier in tests/*.rs tests/*/main.rs; do \
 	  if [ ! -e "$$tier" ]; then continue; fi; \

@@ -31,3 +31,4 @@ pub mod reference;
 pub mod relation;
 pub mod selector;
 pub mod suggest;
+pub mod survey;

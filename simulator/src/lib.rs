@@ -44,6 +44,7 @@ pub fn run() -> ExitCode {
         Command::Test(args) => commands::test::run(&args),
         Command::Diff(args) => commands::diff::run(&args),
         Command::WhatIf(args) => commands::what_if::run(&args),
+        Command::Report(args) => commands::report::run(&args),
         Command::Snapshot(args) => commands::snapshot::run(&args),
         Command::Completions { shell } => commands::completions::run(shell, &command()),
         Command::Generate(args) => commands::generate::run(&args),

@@ -13,6 +13,7 @@ mod input;
 mod lint;
 mod lists;
 mod live;
+mod report;
 mod run;
 mod schemas;
 mod shell;

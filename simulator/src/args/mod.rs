@@ -6,6 +6,7 @@ mod generate;
 mod input;
 mod lint;
 mod list;
+mod report;
 mod snapshot;
 mod suggest;
 mod test;
@@ -16,6 +17,7 @@ pub use generate::{Generate, Generated};
 pub use input::{ClusterArgs, InputArgs};
 pub use lint::{ExplainRule, FailOn, FindingFormat, Lint};
 pub use list::{List, ListFilter, ListFormat, Matrix, MatrixFormat};
+pub use report::{Report, ReportFormat};
 pub use snapshot::Snapshot;
 pub use suggest::Suggest;
 pub use test::{Test, TestFormat};
@@ -207,6 +209,15 @@ Examples:
   netsim what-if --delete shop/default-deny --base k8s/"
     )]
     WhatIf(WhatIf),
+    /// Write who reaches whom as a page for a browser, or as a picture
+    #[command(after_help = "\
+The page is one file that fetches nothing: a matrix and a graph of all workloads, the policies, and for each pair why.
+
+Examples:
+  netsim report -f k8s/ --out report.html
+  netsim report -f k8s/ --tenant-label tenant > report.html
+  netsim report -f k8s/ -n shop -o svg --out shop.svg")]
+    Report(Report),
     /// Save what netsim needs of a live cluster in one file
     #[command(after_help = "\
 The file holds no Secrets, no environment variables and no commands of containers.

@@ -1,50 +1,81 @@
 //! `netsim lint`
 
 use crate::Failure;
-use crate::args::{FailOn, FindingFormat, Lint};
+use crate::args::{FailOn, FindingFormat, InputArgs, Lint};
 use crate::exit::Exit;
 use crate::lint::baseline::Baseline;
 use crate::lint::{self, Context, Report, Settings, Severity, twins};
 use crate::load::source::Source;
-use crate::load::{self, Depth, LoadError};
+use crate::load::{self, Depth, LoadError, Loaded};
 use crate::report::{diagnostics, findings, output};
+use netsim_shared::compile::Modes;
 use netsim_shared::diagnostic::{Diagnostic, nearest};
 use netsim_shared::ingest::Ingested;
 use std::path::Path;
 
+/// A cluster, and what there is to say of it.
+pub struct Judged {
+    /// The cluster.
+    pub loaded: Loaded,
+    /// What there is to say.
+    pub report: Report,
+}
+
+/// Input that was read with all that rules look at.
+pub struct Input {
+    sources: Vec<Source>,
+    /// What was read.
+    pub ingested: Ingested,
+}
+
+impl Input {
+    /// Reads it.
+    pub fn read(args: &InputArgs) -> Result<Self, LoadError> {
+        let sources = load::sources(args)?;
+        let ingested = load::read(&sources, args, Depth::Everything, &mut diagnostics::print)?;
+        Ok(Input { sources, ingested })
+    }
+
+    /// Compiles and judges it; nothing in it is wrong.
+    pub fn judge(self, modes: &Modes, settings: &Settings, baseline: Option<&Baseline>) -> Result<Judged, LoadError> {
+        let Input { sources, mut ingested } = self;
+        load::something_decides(&ingested)?;
+        let read = std::mem::take(&mut ingested.diagnostics);
+        let twins = twins(&ingested.objects);
+        let loaded = load::compile(ingested.objects, modes);
+        known_namespaces(&settings.namespaces, &loaded)?;
+        let context = Context::new(&loaded.index, &loaded.compiled, twins, &read);
+        let mut report = lint::lint(&context, settings, baseline);
+        if sources.iter().any(|source| matches!(source, Source::Live(_))) {
+            // Lines of an API server's answer tell nobody anything.
+            report.findings = report.findings.into_iter().map(lint::Finding::without_places).collect();
+        }
+        report.remarks.iter().for_each(diagnostics::print);
+        Ok(Judged { loaded, report })
+    }
+}
+
+fn known_namespaces(wanted: &[String], loaded: &Loaded) -> Result<(), LoadError> {
+    let known = loaded.index.namespace_names();
+    let Some(name) = wanted.iter().find(|name| !known.contains(name.as_str())) else { return Ok(()) };
+    let error = Diagnostic::error(format!("no namespace `{name}` in the input"));
+    let meant = nearest(name, known.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
+    Err(LoadError(vec![Diagnostic { help: meant, ..error }]))
+}
+
 /// Finds, and tells what was found.
 pub fn run(args: &Lint) -> Result<Exit, Failure> {
-    let mut settings = settings(args).map_err(LoadError)?;
+    let settings = settings(args).map_err(LoadError)?;
     let modes = load::modes(&args.input)?;
-    let sources = load::sources(&args.input)?;
-    let mut ingested = load::read(&sources, &args.input, Depth::Everything, &mut diagnostics::print)?;
-    if ingested.has_errors() {
-        return unreadable(args, &ingested);
+    let input = Input::read(&args.input)?;
+    if input.ingested.has_errors() {
+        return unreadable(args, &input.ingested);
     }
-    let read = std::mem::take(&mut ingested.diagnostics);
-    let twins = twins(&ingested.objects);
-    load::something_decides(&ingested)?;
-    let loaded = load::compile(ingested.objects, &modes);
-    let known = loaded.index.namespace_names();
-    for name in &args.namespaces {
-        if !known.contains(name.as_str()) {
-            let error = Diagnostic::error(format!("no namespace `{name}` in the input"));
-            let meant = nearest(name, known.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
-            return Err(LoadError(vec![Diagnostic { help: meant, ..error }]).into());
-        }
-    }
-    settings.namespaces.clone_from(&args.namespaces);
-    let context = Context::new(&loaded.index, &loaded.compiled, twins, &read);
     let baseline = match &args.baseline {
         Some(path) if !args.write_baseline => Some(read_baseline(path)?),
         _ => None,
     };
-    let mut report = lint::lint(&context, &settings, baseline.as_ref());
-    if sources.iter().any(|source| matches!(source, Source::Live(_))) {
-        // Lines of an API server's answer tell nobody anything.
-        report.findings = report.findings.into_iter().map(lint::Finding::without_places).collect();
-    }
-    report.remarks.iter().for_each(diagnostics::print);
+    let Judged { loaded, report } = input.judge(&modes, &settings, baseline.as_ref())?;
     if let (Some(path), true) = (&args.baseline, args.write_baseline) {
         return write_baseline(path, &report);
     }
@@ -101,7 +132,11 @@ fn settings(args: &Lint) -> Result<Settings, Vec<Diagnostic>> {
             (rule, level) => wrong.extend([rule.err(), level.err()].into_iter().flatten()),
         }
     }
-    if wrong.is_empty() { Ok(Settings { select, ignore, severity, namespaces: Vec::new() }) } else { Err(wrong) }
+    if wrong.is_empty() {
+        Ok(Settings { select, ignore, severity, namespaces: args.namespaces.clone() })
+    } else {
+        Err(wrong)
+    }
 }
 
 fn read_baseline(path: &Path) -> Result<Baseline, Failure> {

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod lint;
 pub mod list;
 pub mod matrix;
+pub mod report;
 pub mod snapshot;
 pub mod suggest;
 pub mod test;

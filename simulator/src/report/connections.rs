@@ -31,6 +31,11 @@ pub struct UnknownPair {
 }
 
 impl UnknownPair {
+    /// A pair by its names.
+    pub fn new(source: &str, destination: &str) -> Self {
+        UnknownPair { source: source.to_owned(), destination: destination.to_owned() }
+    }
+
     /// Source and destination.
     pub fn names(&self) -> (&str, &str) {
         (&self.source, &self.destination)
