@@ -309,7 +309,10 @@ fn findings_are_listed() {
     let (Some(browser), scratch) = (browser(), Scratch::new()) else { return };
     let file = open(&browser, &scratch, "-f examples/shop");
     browser.click("#tab-findings");
-    browser.wait("document.getElementById('panel-findings').innerText.includes('No findings.')");
+    // The namespace without a default-deny, for both directions, and the allow with one side only.
+    browser.wait("document.querySelectorAll('.finding').length === 3");
+    let shown = browser.text("document.getElementById('panel-findings').innerText");
+    assert!(shown.contains("NS026") && shown.contains("examples/shop/shop.yaml:248"), "{shown}");
     let evil = "<img src=x onerror='window.ran=1'>";
     let findings: Vec<_> = (0..500)
         .map(|i| {
@@ -319,8 +322,18 @@ fn findings_are_listed() {
         })
         .collect();
     let page = std::fs::read_to_string(&file).unwrap();
-    let many = serde_json::to_string(&findings).unwrap().replace('<', "\\u003c");
-    let changed = page.replacen("\"findings\":[]", &format!("\"findings\":{many}"), 1);
+    let with = |findings: serde_json::Value| {
+        let (head, rest) = page.split_once("<script type=\"application/json\" id=\"data\">").unwrap();
+        let (data, tail) = rest.split_once("</script>").unwrap();
+        let mut data: serde_json::Value = serde_json::from_str(data).unwrap();
+        data["findings"] = findings;
+        let data = data.to_string().replace('<', "\\u003c");
+        format!("{head}<script type=\"application/json\" id=\"data\">{data}</script>{tail}")
+    };
+    browser.open(&scratch.file("none.html", &with(json!([]))));
+    browser.click("#tab-findings");
+    browser.wait("document.getElementById('panel-findings').innerText.includes('No findings.')");
+    let changed = with(json!(findings));
     assert_ne!(page, changed);
     browser.open(&scratch.file("many.html", &changed));
     browser.click("#tab-findings");
