@@ -162,6 +162,24 @@ impl<'c> Reachability<'c> {
         beyond
     }
 
+    /// The endpoints that `from` surely reaches on all of these ports, in every family that the two have in common.
+    /// Others may be reached too: those that an exemption of single pairs lets through.
+    pub fn surely_reached(&self, from: Party, ports: &PortSet) -> RoaringBitmap {
+        let scope = Scope { ports, endpoints: None, outside: false };
+        let (mut open, mut closed) = (RoaringBitmap::new(), RoaringBitmap::new());
+        for relation in self.relations.iter().filter(|r| r.addresses == Addresses::Surely) {
+            if relation.near(Direction::Egress).class_of(relation.family, from).is_none() {
+                continue;
+            }
+            let parts = self.parts(relation, Direction::Egress, from, scope, &[]);
+            let reached = parts.into_iter().filter(|(_, on)| ports.difference(on).is_empty());
+            let reached = reached.fold(RoaringBitmap::new(), |all, (endpoints, _)| all | endpoints);
+            closed |= relation.far(Direction::Egress).all_endpoints() - &reached;
+            open |= reached;
+        }
+        open - closed
+    }
+
     /// Of which of these endpoints, that only an address which is not known lets pass, nothing is assumed (B8).
     fn doubted(&self, near: Party, endpoints: &RoaringBitmap) -> RoaringBitmap {
         let near_is_host = match near {
@@ -412,6 +430,11 @@ impl InRole {
             }
         }
         out
+    }
+
+    /// All that have a class.
+    fn all_endpoints(&self) -> RoaringBitmap {
+        self.members.iter().union()
     }
 
     fn class_of(&self, family: Family, party: Party) -> Option<ClassId> {
