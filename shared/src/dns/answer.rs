@@ -246,11 +246,7 @@ mod tests {
     }
 
     fn alias(owner: &str, target: &str, ttl: u64) -> Record {
-        Record {
-            owner: RecordName::new(owner),
-            ttl: secs(ttl),
-            data: RecordData::Alias(RecordName::new(target)),
-        }
+        Record { owner: RecordName::new(owner), ttl: secs(ttl), data: RecordData::Alias(RecordName::new(target)) }
     }
 
     fn address(owner: &str, address: &str, ttl: u64) -> Record {
@@ -269,9 +265,7 @@ mod tests {
     }
 
     fn found(list: &[(&str, u64)]) -> Outcome {
-        Outcome::Addresses(
-            list.iter().map(|(a, ttl)| Found { address: a.parse().unwrap(), ttl: secs(*ttl) }).collect(),
-        )
+        Outcome::Addresses(list.iter().map(|(a, ttl)| Found { address: a.parse().unwrap(), ttl: secs(*ttl) }).collect())
     }
 
     #[test]

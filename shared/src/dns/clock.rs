@@ -53,6 +53,10 @@ impl Moment {
         Moment(self.0.saturating_add(millis(time)))
     }
 
+    pub(super) fn before(self, time: Duration) -> Moment {
+        Moment(self.0.saturating_sub(millis(time)))
+    }
+
     /// The time left until a later moment; none if that one is past.
     pub(super) fn until(self, later: Moment) -> Duration {
         Duration::from_millis(later.0.saturating_sub(self.0))
@@ -77,6 +81,13 @@ impl Clock {
     /// Takes a reading, and gives the time that it is now.
     pub(super) fn read(&mut self, wall: Timestamp) -> Moment {
         self.now = self.now.after(wall.since(self.wall).min(MAX_STEP));
+        self.wall = wall;
+        self.now
+    }
+
+    /// Takes a reading after the process was away: all of the difference counts.
+    pub(super) fn leap(&mut self, wall: Timestamp) -> Moment {
+        self.now = self.now.after(wall.since(self.wall));
         self.wall = wall;
         self.now
     }

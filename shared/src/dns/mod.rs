@@ -32,8 +32,8 @@ pub mod name;
 pub mod refuse;
 #[cfg(feature = "resolver")]
 mod resolver_off {}
-//pub mod schedule;
-//pub mod store;
+pub mod schedule;
+pub mod store;
 
 pub use clock::Timestamp;
 pub use name::{DomainName, NamePattern};

@@ -100,11 +100,9 @@ impl Refusals {
             return Some(reason);
         }
         let within = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&address));
-        for (nets, reason) in [
-            (&self.pods, Reason::PodRange),
-            (&self.services, Reason::ServiceRange),
-            (&self.nodes, Reason::NodeRange),
-        ] {
+        for (nets, reason) in
+            [(&self.pods, Reason::PodRange), (&self.services, Reason::ServiceRange), (&self.nodes, Reason::NodeRange)]
+        {
             if within(nets) {
                 return Some(reason);
             }
