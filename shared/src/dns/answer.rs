@@ -166,6 +166,12 @@ pub struct Reading {
     pub ignored: usize,
 }
 
+impl From<Failure> for Reading {
+    fn from(failure: Failure) -> Self {
+        Reading { outcome: Outcome::Failed(failure), chain: Vec::new(), ignored: 0 }
+    }
+}
+
 impl Answer {
     /// Follows the aliases from the question, and collects the addresses of all names on the way.
     pub fn read(&self) -> Reading {

@@ -1,4 +1,4 @@
-//! Time that neither jumps nor stands still (G3a): made from readings of a wall clock that may do both.
+//! Time that neither jumps nor stands still (G3c): made from readings of a wall clock that may do both.
 //!
 //! Entries outlive the process, so their ends are wall-clock times. But a wall clock is set by hand, by NTP, and by a
 //! machine that wakes up. Were it believed, a step forward would drop every address at once, and a step back would

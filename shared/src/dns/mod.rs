@@ -7,12 +7,12 @@
 //!     └────────────── done(outcome) ─────────────┘
 //! ```
 //!
-//! All but `resolver` is pure: the wall clock is handed in as a [`Timestamp`], random
+//! All but the module `resolver` is pure: the wall clock is handed in as a [`Timestamp`], random
 //! numbers as a [`Jitter`](schedule::Jitter), and what is to be kept on disk is a JSON value.
 //!
 //! # Feature `resolver`
 //!
-//! The module `resolver` asks DNS through hickory and decodes messages that were seen on the wire. Both give an
+//! The module `resolver` asks DNS through hickory, and `wire` decodes messages that were seen on the wire. Both give an
 //! [`Answer`](answer::Answer), so that chains, times to live and refusals are decided here and nowhere else.
 //!
 //! # A loop around it
@@ -31,9 +31,11 @@ pub mod clock;
 pub mod name;
 pub mod refuse;
 #[cfg(feature = "resolver")]
-mod resolver_off {}
+pub mod resolver;
 pub mod schedule;
 pub mod store;
+#[cfg(feature = "resolver")]
+pub mod wire;
 
 pub use clock::Timestamp;
 pub use name::{DomainName, NamePattern};

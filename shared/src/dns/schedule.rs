@@ -305,12 +305,13 @@ mod tests {
         schedule.done(&query, Ended::Failed, Jitter(0), at(0));
         // The other one is never answered, and lost after a minute.
         let mut waits = Vec::new();
-        let mut now = 0;
+        let (mut now, mut last) = (0, 0);
         while waits.len() < 7 {
             let (later, taken) = sleep(&mut schedule, now);
+            now = later;
             if taken.contains(&query) {
-                waits.push((later - now) / 1000);
-                now = later;
+                waits.push((now - last) / 1000);
+                last = now;
                 schedule.done(&query, Ended::Failed, Jitter(0), at(now));
             }
         }
@@ -397,7 +398,6 @@ mod tests {
         fn the_bounds_hold(steps in steps(), in_flight in 1..5_usize, per_second in 1..20_u32) {
             let options = ScheduleOptions { in_flight, per_second, ..ScheduleOptions::default() };
             let mut schedule = Schedule::new(options.clone(), at(0));
-            let mut watched = BTreeSet::new();
             // Query: since when asked for; or since when waiting, and between which times it is due.
             let mut open: BTreeMap<Query, u64> = BTreeMap::new();
             let mut waiting: BTreeMap<Query, (u64, u64)> = BTreeMap::new();
@@ -408,7 +408,7 @@ mod tests {
                 now += time;
                 match step {
                     Step::Watch(count) => {
-                        watched = names(count);
+                        let watched = names(count);
                         schedule.watch(&watched, at(now));
                         open.retain(|q, _| watched.contains(&q.name));
                         waiting.retain(|q, _| watched.contains(&q.name));

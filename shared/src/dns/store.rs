@@ -375,6 +375,8 @@ impl Store {
                 (Some(_), None) => Effect::Gone,
                 (None, Some(new)) => Effect::Added { left: now.until(new.kept) },
                 (Some(old), Some(new)) if old.kept == new.kept => continue,
+                // It ended, and came back before anybody looked: its timeout in the kernel has run out.
+                (Some(old), Some(new)) if old.kept <= now => Effect::Added { left: now.until(new.kept) },
                 (Some(_), Some(new)) => Effect::Retimed { left: now.until(new.kept), stale: new.own < new.kept },
             };
             list.push(Change { name, address, effect });
@@ -500,7 +502,7 @@ impl Store {
     }
 
     /// Reads a store back. What has ended since it was written is left out; the time in between counts in full, unless
-    /// the clock is now behind: then it counts as none (G3a). No end is farther away than it could be from now on.
+    /// the clock is now behind: then it counts as none (G3c). No end is farther away than it could be from now on.
     ///
     /// # Errors
     /// When the value is something else, of another version, or damaged.
