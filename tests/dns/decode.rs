@@ -51,7 +51,7 @@ fn what_is_no_answer_about_addresses_is_told() {
     let other = refused(|m| m.queries[0].query_class = DNSClass::CH);
     assert_eq!(other, "a question about CH A, not about addresses");
     let single = refused(|m| m.queries[0].name = Name::from_ascii("kubernetes.").unwrap());
-    assert_eq!(single, "`kubernetes` has one label, and a name has at least two");
+    assert_eq!(single, "`kubernetes.` has one label, and a name has at least two");
     assert!(matches!(decode(&[]), Err(DecodeError::Malformed(_))));
     assert!(matches!(decode(&[0; 11]), Err(DecodeError::Malformed(_))));
     let whole = message("www.example.com.", RecordType::A).to_vec().unwrap();

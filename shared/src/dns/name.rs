@@ -211,7 +211,8 @@ impl NameError {
             }
             Problem::Block(_) => "blocks of addresses have a place of their own in rules, such as `ipBlock`".to_owned(),
             Problem::OneLabel => {
-                format!("write the whole name, such as `{}.example.com`: no search domain is added", self.text)
+                let label = self.text.trim_end_matches('.');
+                format!("write the whole name, such as `{label}.example.com`: no search domain is added")
             }
             Problem::EmptyLabel { instead: Some(name) } => {
                 format!("write `{name}`, or `*.{name}` for all names below it")
@@ -394,6 +395,7 @@ mod tests {
             "",
             ".",
             "localhost",
+            "kubernetes.",
             "10.0.0.1",
             "[2001:db8::1]",
             "10.0.0.0/8",
@@ -430,6 +432,8 @@ mod tests {
             "the name is empty; write a name such as `db.example.com`",
             "`localhost` has one label, and a name has at least two; write the whole name, such as \
              `localhost.example.com`: no search domain is added",
+            "`kubernetes.` has one label, and a name has at least two; write the whole name, such as \
+             `kubernetes.example.com`: no search domain is added",
             "`10.0.0.1` is an address, not a name; addresses are written as blocks, `10.0.0.1/32`, where the rule \
              takes them",
             "`[2001:db8::1]` is an address, not a name; addresses are written as blocks, `2001:db8::1/128`, where the \

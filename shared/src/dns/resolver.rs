@@ -128,7 +128,7 @@ impl Resolver {
     /// When no server answered. A server that answered with a failure is an answer, if none did better.
     pub async fn ask(&self, name: &DomainName, family: Family) -> Result<Answer, Failure> {
         let first = self.first.load(Ordering::Relaxed);
-        let mut worst = Err(Failure::Timeout);
+        let mut best = Err(Failure::Timeout);
         for turn in 0..self.servers.len() {
             let index = (first + turn) % self.servers.len();
             let Some(server) = self.servers.get(index) else { continue };
@@ -139,12 +139,12 @@ impl Resolver {
                     return answered;
                 }
                 // What a server says tells more than a silence.
-                Ok(_) => worst = answered,
-                Err(failure) if worst.is_err() && *failure != Failure::Timeout => worst = answered,
+                Ok(_) => best = answered,
+                Err(failure) if best.is_err() && *failure != Failure::Timeout => best = answered,
                 Err(_) => {}
             }
         }
-        worst
+        best
     }
 }
 

@@ -53,7 +53,7 @@ impl Jitter {
     /// A part of a time: from none to nearly all of it, as the number says.
     fn of(self, time: Duration) -> Duration {
         let whole = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let part = u128::from(whole) * u128::from(self.0) >> 32;
+        let part = (u128::from(whole) * u128::from(self.0)) >> 32;
         Duration::from_millis(u64::try_from(part).unwrap_or(whole))
     }
 }
@@ -397,7 +397,7 @@ mod tests {
         #[test]
         fn the_bounds_hold(steps in steps(), in_flight in 1..5_usize, per_second in 1..20_u32) {
             let options = ScheduleOptions { in_flight, per_second, ..ScheduleOptions::default() };
-            let mut schedule = Schedule::new(options.clone(), at(0));
+            let mut schedule = Schedule::new(options, at(0));
             // Query: since when asked for; or since when waiting, and between which times it is due.
             let mut open: BTreeMap<Query, u64> = BTreeMap::new();
             let mut waiting: BTreeMap<Query, (u64, u64)> = BTreeMap::new();
