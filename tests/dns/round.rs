@@ -76,17 +76,17 @@ impl Agent {
                 let answered = self.resolver.ask(&query.name, query.family).await;
                 let negative = answered.as_ref().ok().and_then(|answer| answer.negative_ttl);
                 let reading = answered.map_or_else(Reading::from, |answer| answer.read());
-                let (changes, ended) = match reading.outcome {
+                let ended = Ended::of(&reading.outcome, negative);
+                let changes = match reading.outcome {
                     Outcome::Addresses(found) => {
-                        let least = found.iter().map(|f| f.ttl).min().unwrap();
                         let (kept, refused) = self.refusals.sift(found);
                         count(&mut self.refused, &refused);
-                        (self.store.answered(&query.name, query.family, &kept, now), Ended::Addresses(least))
+                        self.store.answered(&query.name, query.family, &kept, now)
                     }
                     Outcome::NoAddress | Outcome::NoSuchName => {
-                        (self.store.answered(&query.name, query.family, &[], now), Ended::Nothing(negative))
+                        self.store.answered(&query.name, query.family, &[], now)
                     }
-                    Outcome::Failed(_) => (self.store.failed(&query.name, query.family, now), Ended::Failed),
+                    Outcome::Failed(_) => self.store.failed(&query.name, query.family, now),
                 };
                 self.follow(changes);
                 self.schedule.done(&query, ended, Jitter(0x8000_0000), now);

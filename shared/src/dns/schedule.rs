@@ -3,6 +3,7 @@
 //! A state machine without a clock. Each family of a name is asked for on its own: a server may answer one and fail at
 //! the other.
 
+use super::answer::Outcome;
 use super::clock::{Clock, HEARTBEAT, Moment, Timestamp};
 use super::name::DomainName;
 use crate::net::Family;
@@ -78,6 +79,17 @@ pub enum Ended {
     Failed,
 }
 
+impl Ended {
+    /// How a question ended whose answer came to this, with the negative time to live of the answer.
+    pub fn of(outcome: &Outcome, negative_ttl: Option<Duration>) -> Self {
+        match outcome {
+            Outcome::Addresses(found) => Ended::Addresses(found.iter().map(|f| f.ttl).min().unwrap_or_default()),
+            Outcome::NoAddress | Outcome::NoSuchName => Ended::Nothing(negative_ttl),
+            Outcome::Failed(_) => Ended::Failed,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum State {
     /// Asked for at this moment.
@@ -131,7 +143,8 @@ impl Schedule {
     }
 
     /// Tells that the addresses of a watched name are known for as long, from a store that was read back: it waits for
-    /// up to half of that time, so that names without addresses go first. Only before it is asked for.
+    /// up to half of that time, so that names without addresses go first. Only before it is asked for, and not meant for
+    /// addresses that are stale: those are to be asked for at once.
     pub fn known(&mut self, query: &Query, left: Duration, jitter: Jitter, now: Timestamp) {
         let now = self.clock.read(now);
         if let Some(Entry { state: State::Due(_), failures: 0 }) = self.entries.get(query) {
