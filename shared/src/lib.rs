@@ -6,7 +6,8 @@
 //!                                                                                   └─▶ the enforcer's renderer
 //! ```
 //!
-//! Everything here is values in, values out: no file system, no clock, no environment, no async.
+//! Everything here is values in, values out: no file system, no clock, no environment, no async. The
+//! one exception is `dns::resolver`, behind the feature `resolver`, which asks DNS.
 //! What a verdict means is written in `docs/semantics.md`; comments name its clauses as `(A3)`.
 //! [`mod@reference`] is a second, naive evaluator written straight from that document; the tests
 //! demand that it and the compiled form agree.
@@ -17,6 +18,7 @@ pub mod compile;
 pub mod default_deny;
 pub mod diagnostic;
 pub mod difference;
+pub mod dns;
 pub mod evaluate;
 pub mod explain;
 pub mod ingest;
