@@ -13,31 +13,13 @@ use netsim_shared::policy::{Direction, PortMatch};
 use netsim_shared::ports::{MAX_PORT, MIN_PORT, PortRange, PortSet, Protocol};
 use netsim_shared::reference::{End, judge};
 use netsim_testkit::arbitrary::{self, Op, cluster, op, read};
+use netsim_testkit::property::{Checked, check};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
+use proptest::test_runner::TestCaseError;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 use std::net::IpAddr;
-
-type Checked = Result<(), TestCaseError>;
-
-/// Runs a property on `cases` inputs, or on as many as the environment asks for.
-fn check<S: Strategy<Value: Debug>>(cases: u32, inputs: S, property: impl Fn(S::Value) -> Checked) {
-    let mut config = Config { failure_persistence: None, max_shrink_iters: 4000, ..Config::default() };
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = cases;
-        if std::env::var_os("PROPTEST_RNG_SEED").is_none() {
-            config.rng_seed = RngSeed::Fixed(1);
-        }
-    }
-    match TestRunner::new(config).run(&inputs, property) {
-        Ok(()) => {}
-        Err(TestError::Fail(why, input)) => panic!("{why}\nthe smallest input found:\n{input:?}"),
-        Err(TestError::Abort(why)) => panic!("{why}"),
-    }
-}
 
 /// A cluster, compiled.
 struct World {

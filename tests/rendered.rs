@@ -17,28 +17,13 @@ use netsim_shared::net::Family;
 use netsim_shared::policy::{Direction, PortMatch};
 use netsim_shared::ports::Protocol;
 use netsim_testkit::arbitrary::{self, Cluster, cluster, op, outside, read};
+use netsim_testkit::property::{Checked, check};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
+use proptest::test_runner::TestCaseError;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
-
-type Checked = Result<(), TestCaseError>;
-
-fn check<S: Strategy<Value: Debug>>(cases: u32, inputs: S, property: impl Fn(S::Value) -> Checked) {
-    let mut config = Config { failure_persistence: None, max_shrink_iters: 2000, ..Config::default() };
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = cases;
-        config.rng_seed = RngSeed::Fixed(1);
-    }
-    match TestRunner::new(config).run(&inputs, property) {
-        Ok(()) => {}
-        Err(TestError::Fail(why, input)) => panic!("{why}\nthe smallest input found:\n{input:?}"),
-        Err(TestError::Abort(why)) => panic!("{why}"),
-    }
-}
 
 /// As the enforcer understands policies: blocks match the addresses of pods (B5).
 fn modes(cluster: &Cluster) -> Modes {

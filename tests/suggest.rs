@@ -16,27 +16,11 @@ use netsim_shared::ports::Protocol;
 use netsim_shared::query::resolve::Named;
 use netsim_shared::suggest::{Destined, Need, SYSTEM_NAMESPACES, Suggestion, Whole, Wish, suggest};
 use netsim_testkit::arbitrary::{cluster, policy};
+use netsim_testkit::property::check;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
+use proptest::test_runner::TestCaseError;
 use std::cell::Cell;
-
-fn check<S: Strategy<Value: std::fmt::Debug>>(
-    cases: u32,
-    inputs: S,
-    property: impl Fn(S::Value) -> Result<(), TestCaseError>,
-) {
-    let mut config = Config { failure_persistence: None, max_shrink_iters: 4000, ..Config::default() };
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = cases;
-        config.rng_seed = RngSeed::Fixed(1);
-    }
-    match TestRunner::new(config).run(&inputs, property) {
-        Ok(()) => {}
-        Err(TestError::Fail(why, input)) => panic!("{why}\nthe smallest input found:\n{input:?}"),
-        Err(TestError::Abort(why)) => panic!("{why}"),
-    }
-}
 
 /// The policy that a text says.
 fn read_back(text: &str) -> NetworkPolicy {

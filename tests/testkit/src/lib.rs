@@ -16,5 +16,6 @@ pub mod documents;
 pub mod fixture;
 #[cfg(target_os = "linux")]
 pub mod netns;
+pub mod property;
 pub mod synthetic;
 pub mod yaml;
