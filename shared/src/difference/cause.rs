@@ -1,7 +1,7 @@
 //! Why a connection changed: what each direction's policies said before, and what they say now.
 
-use super::Both;
 use super::side::{ClassKey, Side};
+use super::{Both, UnitId};
 use crate::compile::side::{GroupId, NOT_ISOLATED, PeerClass, PolicyId};
 use crate::evaluate::{RuleRef, side_ports};
 use crate::list::Reach;
@@ -11,7 +11,16 @@ use crate::ports::PortSet;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
-/// A reason of a change.
+/// A reason of a change, and whom it is about.
+#[derive(Debug, Clone)]
+pub struct Reason {
+    /// What it is.
+    pub cause: Cause,
+    /// The sources whose egress it is about, or the destinations whose ingress.
+    pub of: Vec<UnitId>,
+}
+
+/// What became of what the policies say.
 #[derive(Debug, Clone)]
 pub enum Cause {
     /// The policies of one direction say something else of these ports.
@@ -95,34 +104,33 @@ pub(super) struct Finder {
 }
 
 impl Finder {
-    /// Why the ports of a family changed between two classes.
+    /// What one direction has to do with the ports of a family that changed between two classes.
     pub(super) fn find(
         &mut self,
         sides: &Both<Side<'_>>,
         ends: &Both<Ends<'_>>,
+        direction: Direction,
         moved: &Moved,
         found: &mut Vec<CauseKey>,
     ) {
-        for direction in Direction::ALL.into_iter().rev() {
-            let (old, new) = (ends.old.of(direction), ends.new.of(direction));
-            // What is open on both sides as far as this direction goes has its reason in the other.
-            if !moved.gained.is_empty() && old.0 != NOT_ISOLATED {
-                let before = self.ports(sides, false, direction, old);
-                let ports = moved.gained.difference(&before);
-                if !ports.is_empty() {
-                    let after = self.allowed(sides, true, direction, new, &ports);
-                    let says = Both { old: denied(&sides.old, direction, old.0), new: after };
-                    add(found, direction, true, moved.family, ports, says);
-                }
+        let (old, new) = (ends.old.of(direction), ends.new.of(direction));
+        // What is open on both sides as far as this direction goes has its reason in the other.
+        if !moved.gained.is_empty() && old.0 != NOT_ISOLATED {
+            let before = self.ports(sides, false, direction, old);
+            let ports = moved.gained.difference(&before);
+            if !ports.is_empty() {
+                let after = self.allowed(sides, true, direction, new, &ports);
+                let says = Both { old: denied(&sides.old, direction, old.0), new: after };
+                add(found, direction, true, moved.family, ports, says);
             }
-            if !moved.lost.is_empty() && new.0 != NOT_ISOLATED {
-                let after = self.ports(sides, true, direction, new);
-                let ports = moved.lost.difference(&after);
-                if !ports.is_empty() {
-                    let before = self.allowed(sides, false, direction, old, &ports);
-                    let says = Both { old: before, new: denied(&sides.new, direction, new.0) };
-                    add(found, direction, false, moved.family, ports, says);
-                }
+        }
+        if !moved.lost.is_empty() && new.0 != NOT_ISOLATED {
+            let after = self.ports(sides, true, direction, new);
+            let ports = moved.lost.difference(&after);
+            if !ports.is_empty() {
+                let before = self.allowed(sides, false, direction, old, &ports);
+                let says = Both { old: before, new: denied(&sides.new, direction, new.0) };
+                add(found, direction, false, moved.family, ports, says);
             }
         }
     }

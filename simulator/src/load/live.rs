@@ -18,6 +18,14 @@ use kube::{Client, Config};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+/// What the names of live lists begin with.
+const LIVE: &str = "cluster ";
+
+/// Whether a source is a live list rather than a file, which has lines that one can look up.
+pub fn is_live(source: &str) -> bool {
+    source.strip_prefix(LIVE).is_some_and(|rest| rest.contains(": "))
+}
+
 /// How many items one page holds at most; what `kubectl` asks for.
 const PAGE_LIMIT: usize = 500;
 /// How often one list starts again after its continue token expired.
@@ -314,7 +322,7 @@ async fn list(
         let head: ListHead = parse(&target, &json)?;
         let items = head.items.map_or(0, |items| items.len());
         total += items;
-        pages.push(LivePage { source: format!("cluster {}: {}", server.name, resource.label), json, items });
+        pages.push(LivePage { source: format!("{LIVE}{}: {}", server.name, resource.label), json, items });
         progress(&resource.label, total);
         match head.metadata.next.filter(|next| !next.is_empty()) {
             None => return Ok(pages),

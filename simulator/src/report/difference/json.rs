@@ -1,14 +1,15 @@
 //! A difference for programs: `docs/schemas/diff.schema.json`.
 
-use super::{Places, fate_word, notes, reasons, rule_fate, word};
+use super::{Names, Places, fate_word, lines, notes, rule_fate, word};
 use crate::load::Loaded;
 use crate::report::answer_json::{ForeignJson, SCHEMA_VERSION};
 use netsim_shared::compile::EndpointId;
 use netsim_shared::diagnostic::Place;
-use netsim_shared::difference::{Both, Cause, Change, Difference, Fate, Lone, Say, Unit, UnitId};
+use netsim_shared::difference::{Both, Cause, Change, Difference, Fate, Lone, Reason, Say, Unit, UnitId};
 use netsim_shared::list::{Entity, Reach};
 use netsim_shared::net::{Family, to_blocks};
 use netsim_shared::object::Path;
+use netsim_shared::policy::Direction;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -25,10 +26,10 @@ pub fn write(out: &mut dyn Write, difference: &Difference, sides: Both<&Loaded>)
         "added": difference.lone.new.names.len(),
         "removed": difference.lone.old.names.len(),
     });
-    let mut places = Places::default();
+    let (names, mut places) = (Names::new(difference), Places::default());
     write!(out, "{{\"schemaVersion\":\"{SCHEMA_VERSION}\",\"counts\":{counts},\"changes\":[")?;
     for (i, change) in difference.changes.iter().enumerate() {
-        write!(out, "{}{}", if i > 0 { ",\n" } else { "\n" }, change_json(difference, change, &mut places))?;
+        write!(out, "{}{}", if i > 0 { ",\n" } else { "\n" }, change_json(difference, change, &names, &mut places))?;
     }
     write!(out, "\n],\"groups\":{},\"policies\":{}", groups(difference, sides), policies(difference, &mut places))?;
     for (key, lone) in [("added", &difference.lone.new), ("removed", &difference.lone.old)] {
@@ -64,7 +65,7 @@ fn names(units: &[Unit], ids: &[UnitId]) -> Vec<String> {
     names.collect()
 }
 
-fn change_json(difference: &Difference, change: &Change, places: &mut Places) -> Value {
+fn change_json(difference: &Difference, change: &Change, known: &Names<'_>, places: &mut Places) -> Value {
     let mut value = Map::new();
     value.insert("kind".to_owned(), word(change.kind).into());
     value.insert("sources".to_owned(), names(&difference.sources, &change.sources).into());
@@ -74,17 +75,17 @@ fn change_json(difference: &Difference, change: &Change, places: &mut Places) ->
             value.insert(key.to_owned(), ranges(reach));
         }
     }
-    let causes: Vec<Value> = change.causes.iter().map(|cause| cause_json(difference, cause, places)).collect();
-    value.insert("causes".to_owned(), causes.into());
-    let said = reasons(difference, change, places);
-    let said: Vec<String> = said.into_iter().map(|reason| format!("{}: {}", reason.direction, reason.text)).collect();
+    let causes = change.reasons.iter().map(|reason| cause_json(difference, change, reason, places));
+    value.insert("causes".to_owned(), causes.collect::<Vec<Value>>().into());
+    let said = lines(difference, known, change, places);
+    let said: Vec<String> = said.into_iter().map(|line| format!("{}: {}", line.about, line.text)).collect();
     value.insert("reasons".to_owned(), said.into());
     value.insert("incomplete".to_owned(), change.incomplete.into());
     value.into()
 }
 
-fn cause_json(difference: &Difference, cause: &Cause, places: &mut Places) -> Value {
-    match cause {
+fn cause_json(difference: &Difference, change: &Change, reason: &Reason, places: &mut Places) -> Value {
+    let mut value = match &reason.cause {
         Cause::OwnNode { gained } => json!({"ownNode": if *gained { "new" } else { "old" }}),
         Cause::Policies { direction, gained, ports, before, after } => json!({
             "direction": direction.field(),
@@ -93,7 +94,16 @@ fn cause_json(difference: &Difference, cause: &Cause, places: &mut Places) -> Va
             "old": say(difference, before, false, places),
             "new": say(difference, after, true, places),
         }),
+    };
+    let ingress = matches!(reason.cause, Cause::Policies { direction: Direction::Ingress, .. });
+    let (units, all) = match ingress {
+        true => (&difference.destinations, &change.destinations),
+        false => (&difference.sources, &change.sources),
+    };
+    if let (true, Some(fields)) = (reason.of.len() < all.len(), value.as_object_mut()) {
+        fields.insert("of".to_owned(), names(units, &reason.of).into());
     }
+    value
 }
 
 fn say(difference: &Difference, say: &Say, is_new: bool, places: &mut Places) -> Value {
