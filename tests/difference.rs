@@ -257,7 +257,7 @@ fn check_difference(sides: &Both<World>, ports: &[u16], counts: &RefCell<BTreeMa
 fn check_causes(difference: &Difference, change: &netsim_shared::difference::Change) -> Checked {
     let all = |reach: &Reach| reach.in_one_family.iter().fold(reach.ports.clone(), |all, (_, ports)| all.union(ports));
     for reason in &change.reasons {
-        if let Cause::Policies { gained, before, after, .. } = &reason.cause {
+        if let Cause::Policies { gained, before, after, .. } = &*reason.cause {
             let (closed, open) = if *gained { (before, after) } else { (after, before) };
             let denied = matches!(closed, Say::Denied(policies) if !policies.is_empty());
             let allowed = match open {
@@ -267,7 +267,7 @@ fn check_causes(difference: &Difference, change: &netsim_shared::difference::Cha
             };
             prop_assert!(denied && allowed, "{reason:?}");
         }
-        let own = match &reason.cause {
+        let own = match &*reason.cause {
             Cause::Policies { direction: Direction::Ingress, .. } => &change.destinations,
             _ => &change.sources,
         };
@@ -280,7 +280,7 @@ fn check_causes(difference: &Difference, change: &netsim_shared::difference::Cha
         let mut explained = PortSet::EMPTY;
         for reason in &change.reasons {
             let is_own = |direction| reason.of.contains(if direction == Direction::Egress { from } else { to });
-            match &reason.cause {
+            match &*reason.cause {
                 Cause::OwnNode { gained: g } if *g == gained && is_own(Direction::Egress) => {
                     explained = PortSet::all();
                 }

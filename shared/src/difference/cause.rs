@@ -14,8 +14,8 @@ use std::sync::Arc;
 /// A reason of a change, and whom it is about.
 #[derive(Debug, Clone)]
 pub struct Reason {
-    /// What it is.
-    pub cause: Cause,
+    /// What it is; one and the same where it is shared by several changes.
+    pub cause: Arc<Cause>,
     /// The sources whose egress it is about, or the destinations whose ingress.
     pub of: Vec<UnitId>,
 }
@@ -98,7 +98,6 @@ type Asked = (bool, Direction, GroupId, PeerClass);
 /// Finds reasons, and keeps what it worked out on the way.
 #[derive(Default)]
 pub(super) struct Finder {
-    ports: FxHashMap<Asked, Arc<PortSet>>,
     rules: FxHashMap<(Asked, PortSet), Vec<(PolicyId, usize)>>,
     same: FxHashMap<(Direction, GroupId, GroupId), bool>,
 }
@@ -116,7 +115,7 @@ impl Finder {
         let (old, new) = (ends.old.of(direction), ends.new.of(direction));
         // What is open on both sides as far as this direction goes has its reason in the other.
         if !moved.gained.is_empty() && old.0 != NOT_ISOLATED {
-            let before = self.ports(sides, false, direction, old);
+            let before = ports_between(&sides.old, direction, old);
             let ports = moved.gained.difference(&before);
             if !ports.is_empty() {
                 let after = self.allowed(sides, true, direction, new, &ports);
@@ -125,7 +124,7 @@ impl Finder {
             }
         }
         if !moved.lost.is_empty() && new.0 != NOT_ISOLATED {
-            let after = self.ports(sides, true, direction, new);
+            let after = ports_between(&sides.new, direction, new);
             let ports = moved.lost.difference(&after);
             if !ports.is_empty() {
                 let before = self.allowed(sides, false, direction, old, &ports);
@@ -133,18 +132,6 @@ impl Finder {
                 add(found, direction, false, moved.family, ports, says);
             }
         }
-    }
-
-    fn ports(
-        &mut self,
-        sides: &Both<Side<'_>>,
-        new: bool,
-        direction: Direction,
-        (group, peer): (GroupId, &PeerClass),
-    ) -> Arc<PortSet> {
-        let side = if new { &sides.new } else { &sides.old };
-        let made = || Arc::new(side_ports(side.compiled.side(direction), group, peer));
-        self.ports.entry((new, direction, group, peer.clone())).or_insert_with(made).clone()
     }
 
     /// Why one direction lets ports pass: the first rules that allow them.
@@ -195,6 +182,10 @@ impl Finder {
             })
         })
     }
+}
+
+fn ports_between(side: &Side<'_>, direction: Direction, (group, peer): (GroupId, &PeerClass)) -> PortSet {
+    side_ports(side.compiled.side(direction), group, peer)
 }
 
 fn denied(side: &Side<'_>, direction: Direction, group: GroupId) -> SayKey {

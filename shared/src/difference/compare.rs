@@ -1,6 +1,6 @@
 //! Pairs of combined classes, before and after.
 
-use super::cause::{CauseKey, Ends, Finder, Moved, Reason};
+use super::cause::{Cause, CauseKey, Ends, Finder, Moved, Reason};
 use super::side::{ClassKey, Classes, Places, Side};
 use super::units::{ClassOf, OnSide, Role, Roles, place_among};
 use super::{Both, Change, Kind, Options, Unit, UnitId, is_itself};
@@ -42,6 +42,8 @@ pub(super) struct Comparison<'c, 'm> {
     deltas: Mutex<Numbered<Delta>>,
     /// Lists of reasons, over all threads; the first one is empty.
     causes: Mutex<Numbered<Vec<CauseKey>>>,
+    /// Reasons with policies in place of numbers, by the families that the connections have.
+    resolved: Mutex<FxHashMap<(CauseKey, Vec<Family>), Arc<Cause>>>,
 }
 
 /// What was found.
@@ -189,6 +191,7 @@ impl<'c, 'm> Comparison<'c, 'm> {
             destinations,
             deltas: Mutex::default(),
             causes: Mutex::new(causes),
+            resolved: Mutex::default(),
             strict: sides.map(|side| side.compiled.modes().strict),
             all_touched: foreign.each().into_iter().flatten().any(|policy| policy.namespace.is_none()),
         }
@@ -530,8 +533,9 @@ impl<'c, 'm> Comparison<'c, 'm> {
         let Some(delta) = lock(&self.deltas).get(delta) else { return Vec::new() };
         let (from, to) = (self.roles.sources.units_of(sources), self.roles.destinations.units_of(destinations));
         let units = |list: &[(UnitId, Number)]| list.iter().map(|(unit, _)| *unit).collect::<Vec<UnitId>>();
+        let (from, to) = self.without_itself(from, to);
         let (sources, destinations) = (units(&from), units(&to));
-        if self.is_nothing(&sources, &destinations) {
+        if sources.is_empty() || destinations.is_empty() {
             return Vec::new();
         }
         let reach = |of: fn(&Moved) -> &PortSet| {
@@ -576,18 +580,33 @@ impl<'c, 'm> Comparison<'c, 'm> {
         let mut reasons: Vec<Reason> = Vec::new();
         for (cause, mut of) in by_cause {
             of.sort_unstable();
-            reasons.push(Reason { cause: cause.resolve(self.sides, families), of });
+            let mut resolved = lock(&self.resolved);
+            let known = resolved.entry((cause, families.to_vec()));
+            let known = known.or_insert_with_key(|(cause, families)| Arc::new(cause.resolve(self.sides, families)));
+            reasons.push(Reason { cause: known.clone(), of });
         }
         // What is about most comes first; the order of causes decides the rest.
         reasons.sort_by_key(|reason| (Reverse(reason.of.len()), reason.of.first().copied()));
         reasons
     }
 
-    /// Whether there is only a pod and itself.
-    fn is_nothing(&self, sources: &[UnitId], destinations: &[UnitId]) -> bool {
-        let ([source], [destination]) = (sources, destinations) else { return false };
-        let source = self.roles.sources.units.get(*source as usize);
-        source.zip(self.roles.destinations.units.get(*destination as usize)).is_some_and(|(a, b)| is_itself(a, b))
+    /// Leaves out a pod that would stand there for its connection with itself alone (A6).
+    fn without_itself(
+        &self,
+        mut from: Vec<(UnitId, Number)>,
+        mut to: Vec<(UnitId, Number)>,
+    ) -> (Vec<(UnitId, Number)>, Vec<(UnitId, Number)>) {
+        let same = |source: UnitId, destination: UnitId| {
+            let source = self.roles.sources.units.get(source as usize);
+            source.zip(self.roles.destinations.units.get(destination as usize)).is_some_and(|(a, b)| is_itself(a, b))
+        };
+        if let [(only, _)] = to.as_slice() {
+            from.retain(|(source, _)| !same(*source, *only));
+        }
+        if let [(only, _)] = from.as_slice() {
+            to.retain(|(destination, _)| !same(*only, *destination));
+        }
+        (from, to)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::policy::NetworkPolicy;
 use crate::ports::PortSet;
 pub use cause::{Cause, Reason, Say};
 pub use lone::{Lone, LonePair};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use side::Side;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -231,37 +231,37 @@ impl Difference {
 
     /// How many connections a change is about; the addresses outside of a family count as one.
     pub fn count(&self, change: &Change) -> usize {
-        let ends = |ids: &[UnitId], units: &[Unit]| {
-            let (mut inside, mut families) = (0, BTreeSet::new());
-            for unit in ids.iter().filter_map(|id| units.get(*id as usize)) {
-                match &unit.outside {
-                    Some((family, _)) => _ = families.insert(*family),
-                    None => inside += 1,
-                }
-            }
-            inside + families.len()
-        };
-        let all = ends(&change.sources, &self.sources) * ends(&change.destinations, &self.destinations);
-        let same = |id: &UnitId| self.itself.get(*id as usize).copied().flatten();
-        let is_source = |id: UnitId| change.sources.binary_search(&id).is_ok();
-        let itself = change.destinations.iter().filter_map(same).filter(|id| is_source(*id)).count();
-        all.saturating_sub(itself)
+        self.count_all([change])
+    }
+
+    /// How many connections some changes of one kind are about; the addresses outside of a family count as
+    /// one, also where several changes are about them.
+    pub fn count_all<'d>(&self, changes: impl IntoIterator<Item = &'d Change>) -> usize {
+        let mut inside = 0;
+        let mut outside: FxHashSet<(Option<UnitId>, Option<UnitId>, Family)> = FxHashSet::default();
+        for change in changes {
+            let (sources, from) = parted(&change.sources, &self.sources);
+            let (destinations, to) = parted(&change.destinations, &self.destinations);
+            let same = |id: &UnitId| self.itself.get(*id as usize).copied().flatten();
+            let itself = destinations.iter().filter_map(same).filter(|id| sources.binary_search(id).is_ok()).count();
+            inside += (sources.len() * destinations.len()).saturating_sub(itself);
+            outside.extend(to.iter().flat_map(|family| sources.iter().map(|id| (Some(*id), None, *family))));
+            outside.extend(from.iter().flat_map(|family| destinations.iter().map(|id| (None, Some(*id), *family))));
+        }
+        inside + outside.len()
     }
 
     /// How many connections came to what.
     pub fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        for change in &self.changes {
-            let place = match change.kind {
-                Kind::Unknown => &mut counts.unknown,
-                _ if change.incomplete => &mut counts.incomplete,
-                Kind::Opened => &mut counts.opened,
-                Kind::Closed => &mut counts.closed,
-                Kind::Changed => &mut counts.changed,
-            };
-            *place += self.count(change);
+        let of = |wanted: &dyn Fn(&Change) -> bool| self.count_all(self.changes.iter().filter(|c| wanted(c)));
+        let told = |kind| of(&|change: &Change| change.kind == kind && !change.incomplete);
+        Counts {
+            opened: told(Kind::Opened),
+            closed: told(Kind::Closed),
+            changed: told(Kind::Changed),
+            incomplete: of(&|change| change.kind != Kind::Unknown && change.incomplete),
+            unknown: of(&|change| change.kind == Kind::Unknown),
         }
-        counts
     }
 
     /// What became of a policy.
@@ -283,6 +283,13 @@ impl Difference {
 /// Whether a source and a destination are one and the same pod.
 fn is_itself(from: &Unit, to: &Unit) -> bool {
     from.single && to.single && from.members == to.members
+}
+
+/// The units that are inside, and the families of those that are outside.
+fn parted(ids: &[UnitId], units: &[Unit]) -> (Vec<UnitId>, BTreeSet<Family>) {
+    let outside = |id: &UnitId| units.get(*id as usize)?.outside.as_ref().map(|(family, _)| *family);
+    let inside = ids.iter().copied().filter(|id| outside(id).is_none()).collect();
+    (inside, ids.iter().filter_map(outside).collect())
 }
 
 fn itself(sources: &[Unit], destinations: &[Unit]) -> Vec<Option<UnitId>> {

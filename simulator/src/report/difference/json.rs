@@ -11,8 +11,9 @@ use netsim_shared::net::{Family, to_blocks};
 use netsim_shared::object::Path;
 use netsim_shared::policy::Direction;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write};
+use std::sync::Arc;
 
 /// Writes it, a change a line.
 pub fn write(out: &mut dyn Write, difference: &Difference, sides: Both<&Loaded>) -> io::Result<()> {
@@ -27,9 +28,19 @@ pub fn write(out: &mut dyn Write, difference: &Difference, sides: Both<&Loaded>)
         "removed": difference.lone.old.names.len(),
     });
     let (names, mut places) = (Names::new(difference), Places::default());
+    let mut causes = Causes::default();
     write!(out, "{{\"schemaVersion\":\"{SCHEMA_VERSION}\",\"counts\":{counts},\"changes\":[")?;
     for (i, change) in difference.changes.iter().enumerate() {
-        write!(out, "{}{}", if i > 0 { ",\n" } else { "\n" }, change_json(difference, change, &names, &mut places))?;
+        write!(
+            out,
+            "{}{}",
+            if i > 0 { ",\n" } else { "\n" },
+            change_json(difference, change, &names, &mut places, &mut causes)
+        )?;
+    }
+    write!(out, "\n],\"causes\":[")?;
+    for (i, cause) in causes.in_order().into_iter().enumerate() {
+        write!(out, "{}{}", if i > 0 { ",\n" } else { "\n" }, cause_json(difference, cause, &mut places))?;
     }
     write!(out, "\n],\"groups\":{},\"policies\":{}", groups(difference, sides), policies(difference, &mut places))?;
     for (key, lone) in [("added", &difference.lone.new), ("removed", &difference.lone.old)] {
@@ -65,7 +76,30 @@ fn names(units: &[Unit], ids: &[UnitId]) -> Vec<String> {
     names.collect()
 }
 
-fn change_json(difference: &Difference, change: &Change, known: &Names<'_>, places: &mut Places) -> Value {
+/// The causes of all changes, numbered: changes have many in common.
+#[derive(Default)]
+struct Causes<'d>(HashMap<(*const Cause, &'d [UnitId]), (usize, &'d Reason)>);
+
+impl<'d> Causes<'d> {
+    fn number(&mut self, reason: &'d Reason) -> usize {
+        let next = self.0.len();
+        self.0.entry((Arc::as_ptr(&reason.cause), &reason.of)).or_insert((next, reason)).0
+    }
+
+    fn in_order(self) -> Vec<&'d Reason> {
+        let mut all: Vec<(usize, &Reason)> = self.0.into_values().collect();
+        all.sort_by_key(|(number, _)| *number);
+        all.into_iter().map(|(_, reason)| reason).collect()
+    }
+}
+
+fn change_json<'d>(
+    difference: &Difference,
+    change: &'d Change,
+    known: &Names<'_>,
+    places: &mut Places,
+    causes: &mut Causes<'d>,
+) -> Value {
     let mut value = Map::new();
     value.insert("kind".to_owned(), word(change.kind).into());
     value.insert("sources".to_owned(), names(&difference.sources, &change.sources).into());
@@ -75,8 +109,8 @@ fn change_json(difference: &Difference, change: &Change, known: &Names<'_>, plac
             value.insert(key.to_owned(), ranges(reach));
         }
     }
-    let causes = change.reasons.iter().map(|reason| cause_json(difference, change, reason, places));
-    value.insert("causes".to_owned(), causes.collect::<Vec<Value>>().into());
+    let numbers: Vec<usize> = change.reasons.iter().map(|reason| causes.number(reason)).collect();
+    value.insert("causes".to_owned(), numbers.into());
     let said = lines(difference, known, change, places);
     let said: Vec<String> = said.into_iter().map(|line| format!("{}: {}", line.about, line.text)).collect();
     value.insert("reasons".to_owned(), said.into());
@@ -84,26 +118,23 @@ fn change_json(difference: &Difference, change: &Change, known: &Names<'_>, plac
     value.into()
 }
 
-fn cause_json(difference: &Difference, change: &Change, reason: &Reason, places: &mut Places) -> Value {
-    let mut value = match &reason.cause {
-        Cause::OwnNode { gained } => json!({"ownNode": if *gained { "new" } else { "old" }}),
+fn cause_json(difference: &Difference, reason: &Reason, places: &mut Places) -> Value {
+    match &*reason.cause {
+        Cause::OwnNode { gained } => {
+            json!({"ownNode": if *gained { "new" } else { "old" }, "of": names(&difference.sources, &reason.of)})
+        }
         Cause::Policies { direction, gained, ports, before, after } => json!({
             "direction": direction.field(),
+            "of": names(match direction {
+                Direction::Egress => &difference.sources,
+                Direction::Ingress => &difference.destinations,
+            }, &reason.of),
             "effect": if *gained { "opened" } else { "closed" },
             "ports": ranges(ports),
             "old": say(difference, before, false, places),
             "new": say(difference, after, true, places),
         }),
-    };
-    let ingress = matches!(reason.cause, Cause::Policies { direction: Direction::Ingress, .. });
-    let (units, all) = match ingress {
-        true => (&difference.destinations, &change.destinations),
-        false => (&difference.sources, &change.sources),
-    };
-    if let (true, Some(fields)) = (reason.of.len() < all.len(), value.as_object_mut()) {
-        fields.insert("of".to_owned(), names(units, &reason.of).into());
     }
-    value
 }
 
 fn say(difference: &Difference, say: &Say, is_new: bool, places: &mut Places) -> Value {

@@ -77,7 +77,7 @@ fn changes(difference: &Difference) -> Vec<Table> {
     let entries = entries(difference, CHANGES);
     for alike in entries.chunk_by(|a, b| (a.change.kind, a.change.incomplete) == (b.change.kind, b.change.incomplete)) {
         let Some(first) = alike.first() else { continue };
-        let connections = alike.iter().map(|entry| entry.connections).sum();
+        let connections = alike.iter().map(|entry| entry.connections).sum::<usize>();
         let row = |entry: &Entry<'_>| {
             let why: Vec<String> =
                 lines(difference, &names, &entry.change, &mut places).iter().map(|line| escaped(line)).collect();

@@ -16,10 +16,11 @@ use netsim_shared::list::{Entity, Reach};
 use netsim_shared::net::{AddressRange, Family};
 use netsim_shared::object::{ForeignPolicy, Path};
 use netsim_shared::policy::{Direction, NetworkPolicy};
+use netsim_shared::ports::PortSet;
 use netsim_shared::query::resolve::blocks_name;
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// How many names of a namespace are shown before `and N more`.
@@ -149,8 +150,9 @@ fn parts(whole: &Whole<'_>, all: &[Unit], ids: &[UnitId]) -> Vec<String> {
         ranges.into_iter().map(|(family, ranges)| blocks_name(family, &joined(ranges))).collect()
     };
     let inside = units.iter().filter(|unit| unit.outside.is_none());
-    let members = inside.map(|unit| (unit.namespace.as_deref(), unit.name.as_str()));
-    whole.parts(members.chain(merged.iter().map(|name| (None, name.as_str()))), None)
+    let mut parts = whole.parts(inside.map(|unit| (unit.namespace.as_deref(), unit.name.as_str())), None);
+    parts.extend(whole.parts(merged.iter().map(|name| (None, name.as_str())), None));
+    parts
 }
 
 /// Ranges that follow one another are one.
@@ -169,14 +171,24 @@ fn joined(mut ranges: Vec<AddressRange>) -> Vec<AddressRange> {
 /// What became of the ports.
 pub fn ports(change: &Change) -> String {
     match change.kind {
-        Kind::Opened => change.gained.to_string(),
-        Kind::Closed => change.lost.to_string(),
-        Kind::Unknown => change.unknown.to_string(),
+        Kind::Opened => ports_of(&change.gained),
+        Kind::Closed => ports_of(&change.lost),
+        Kind::Unknown => ports_of(&change.unknown),
         Kind::Changed => {
             let parts = [("opened", &change.gained), ("closed", &change.lost)];
             let parts = parts.iter().filter(|(_, reach)| !reach.is_empty());
-            parts.map(|(word, reach)| format!("{word} {reach}")).collect::<Vec<_>>().join("; ")
+            parts.map(|(word, reach)| format!("{word} {}", ports_of(reach))).collect::<Vec<_>>().join("; ")
         }
+    }
+}
+
+/// Ports in few words: nearly all are told by those that are not among them.
+fn ports_of(reach: &Reach) -> String {
+    let others = PortSet::all().difference(&reach.ports);
+    if reach.in_one_family.is_empty() && !others.is_empty() && others.ranges().len() < reach.ports.ranges().len() {
+        format!("all but {others}")
+    } else {
+        reach.to_string()
     }
 }
 
@@ -205,35 +217,52 @@ impl Entry<'_> {
 /// What is told: each change by itself, or, where there are more than `most`, those of the same kind and
 /// ports as one.
 pub fn entries(difference: &Difference, most: usize) -> Vec<Entry<'_>> {
-    let alone = |change| Entry { change: Cow::Borrowed(change), connections: difference.count(change) };
     if difference.changes.len() <= most {
+        let alone = |change| Entry { change: Cow::Borrowed(change), connections: difference.count(change) };
         return difference.changes.iter().map(alone).collect();
     }
-    let mut places: HashMap<(Kind, bool, [&Reach; 3]), usize> = HashMap::new();
-    let mut entries: Vec<Entry<'_>> = Vec::new();
+    let mut alike: HashMap<(Kind, bool, [&Reach; 3]), Vec<&Change>> = HashMap::new();
     for change in &difference.changes {
-        let alike = (change.kind, change.incomplete, [&change.gained, &change.lost, &change.unknown]);
-        let place = *places.entry(alike).or_insert(entries.len());
-        let Some(entry) = entries.get_mut(place) else {
-            entries.push(alone(change));
-            continue;
-        };
-        entry.connections += difference.count(change);
-        let together = entry.change.to_mut();
-        together.sources.extend(&change.sources);
-        together.destinations.extend(&change.destinations);
-        together.reasons.extend_from_slice(&change.reasons);
+        let key = (change.kind, change.incomplete, [&change.gained, &change.lost, &change.unknown]);
+        alike.entry(key).or_default().push(change);
     }
-    for entry in &mut entries {
-        if let Cow::Owned(change) = &mut entry.change {
-            for units in [&mut change.sources, &mut change.destinations] {
-                units.sort_unstable();
-                units.dedup();
-            }
+    let together = |changes: Vec<&'_ Change>| {
+        let connections = difference.count_all(changes.iter().copied());
+        together(&changes).map(|change| Entry { change: Cow::Owned(change), connections })
+    };
+    let mut entries: Vec<Entry<'_>> = alike.into_values().filter_map(together).collect();
+    entries.sort_by_cached_key(|entry| {
+        let change = &entry.change;
+        (change.kind, change.incomplete, Reverse(entry.connections), change.destinations.clone(), ports(change))
+    });
+    entries
+}
+
+/// Changes of the same kind and ports as one, which is about all that they are about.
+fn together(changes: &[&Change]) -> Option<Change> {
+    fn all<'c>(ids: impl Iterator<Item = &'c Vec<UnitId>>) -> Vec<UnitId> {
+        ids.flatten().copied().collect::<BTreeSet<UnitId>>().into_iter().collect()
+    }
+    let mut reasons: Vec<Reason> = Vec::new();
+    let mut places: HashMap<*const Cause, usize> = HashMap::new();
+    for reason in changes.iter().flat_map(|change| &change.reasons) {
+        let place = *places.entry(Arc::as_ptr(&reason.cause)).or_insert(reasons.len());
+        match reasons.get_mut(place) {
+            Some(known) => known.of.extend(&reason.of),
+            None => reasons.push(reason.clone()),
         }
     }
-    entries.sort_by_key(|entry| (entry.change.kind, entry.change.incomplete, Reverse(entry.connections)));
-    entries
+    for reason in &mut reasons {
+        reason.of.sort_unstable();
+        reason.of.dedup();
+    }
+    reasons.sort_by_key(|reason| Reverse(reason.of.len()));
+    Some(Change {
+        reasons,
+        sources: all(changes.iter().map(|change| &change.sources)),
+        destinations: all(changes.iter().map(|change| &change.destinations)),
+        ..(*changes.first()?).clone()
+    })
 }
 
 /// One line of a reason: what it says, and where that stands.
@@ -282,25 +311,25 @@ struct Said<'r> {
 /// Why a change came about, line by line. The same is said once: of several policies in one line.
 pub fn lines(difference: &Difference, names: &Names<'_>, change: &Change, places: &mut Places) -> Vec<Line> {
     let mut order: Vec<Saying> = Vec::new();
-    let mut sayings: HashMap<Saying, Vec<Said<'_>>> = HashMap::new();
+    let mut sayings: HashMap<Saying, BTreeMap<String, Said<'_>>> = HashMap::new();
     let mut node = None;
     for reason in &change.reasons {
-        let Cause::Policies { direction, gained, ports, .. } = &reason.cause else {
-            let Cause::OwnNode { gained } = &reason.cause else { continue };
+        let Cause::Policies { direction, gained, ports, .. } = &*reason.cause else {
+            let Cause::OwnNode { gained } = &*reason.cause else { continue };
             node = Some(if *gained { "it is the pod's own node now" } else { "it is no longer the pod's own node" });
             continue;
         };
         let whole = if *gained { &change.gained } else { &change.lost };
-        let ports = (ports != whole).then(|| ports.to_string());
+        let ports = (ports != whole).then(|| ports_of(ports));
         for (start, fate, said) in say(difference, reason) {
             let saying = Saying { direction: *direction, start, fate, ports: ports.clone() };
             let all = sayings.entry(saying).or_insert_with_key(|saying| {
                 order.push(saying.clone());
-                Vec::new()
+                BTreeMap::new()
             });
-            match all.iter_mut().find(|known| known.names == said.names) {
+            match all.get_mut(&said.names) {
                 Some(known) => known.of.extend(said.of),
-                None => all.push(said),
+                None => _ = all.insert(said.names.clone(), said),
             }
         }
     }
@@ -309,13 +338,14 @@ pub fn lines(difference: &Difference, names: &Names<'_>, change: &Change, places
     let mut left_out = BTreeMap::new();
     let mut shown = BTreeMap::new();
     for saying in order {
-        let mut all = sayings.remove(&saying).unwrap_or_default();
-        if all.len() > LINES_ALIKE {
+        let mut all: Vec<Said<'_>> = sayings.remove(&saying).unwrap_or_default().into_values().collect();
+        let Saying { direction, start, fate, ports } = saying;
+        // Who isolates besides is told in one line, as it has no place of its own.
+        if all.len() > LINES_ALIKE || (fate.is_none() && all.len() > 1) {
             let names: Vec<&str> = all.iter().map(|said| said.names.as_str()).collect();
             let of = all.iter().flat_map(|said| &said.of).copied().collect();
             all = vec![Said { names: shortened(&names, SHOWN), at: None, of }];
         }
-        let Saying { direction, start, fate, ports } = saying;
         for mut said in all {
             let n: &mut usize = shown.entry(direction.field()).or_default();
             *n += 1;
@@ -348,7 +378,7 @@ pub fn lines(difference: &Difference, names: &Names<'_>, change: &Change, places
 
 /// What is said of policies and rules: how it starts, what became of them, which they are.
 fn say<'r>(difference: &Difference, reason: &'r Reason) -> Vec<(&'static str, Option<&'static str>, Said<'r>)> {
-    let Cause::Policies { gained, before, after, .. } = &reason.cause else { return Vec::new() };
+    let Cause::Policies { gained, before, after, .. } = &*reason.cause else { return Vec::new() };
     let (closed, open) = if *gained { (before, after) } else { (after, before) };
     let Say::Denied(isolating) = closed else { return Vec::new() };
     let name = |policy: &NetworkPolicy| format!("{}/{}", policy.namespace, policy.name);
@@ -371,7 +401,7 @@ fn say<'r>(difference: &Difference, reason: &'r Reason) -> Vec<(&'static str, Op
             let own = |policy: &Arc<NetworkPolicy>| rules.iter().any(|rule| rule.policy.name == policy.name);
             if !*gained && !isolating.iter().all(own) {
                 let names: Vec<String> = isolating.iter().map(|policy| name(policy)).collect();
-                all.push(("isolated by", None, said(shortened(&names, SHOWN), None)));
+                all.extend(names.into_iter().map(|name| ("isolated by", None, said(name, None))));
             }
             all
         }
