@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(code("a`b|c.yaml:3"), "`a b\\|c.yaml:3`");
     }
 
-    /// A cluster of pods that each have a rule of their own, so that no two connections are alike.
+    /// A cluster of pods that each have a rule of their own, with ports of its own.
     fn different_everywhere(pods: usize) -> Difference {
         let mut old = String::new();
         let mut new = String::new();
