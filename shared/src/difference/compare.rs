@@ -4,6 +4,7 @@ use super::cause::{Cause, CauseKey, Ends, Finder, Moved, Reason};
 use super::side::{ClassKey, Classes, Places, Side};
 use super::units::{ClassOf, OnSide, Role, Roles, place_among};
 use super::{Both, Change, Kind, Options, Unit, UnitId, is_itself};
+use crate::compile::side::{GroupId, NOT_ISOLATED};
 use crate::list::{NO_PORT, Reach, Reaches};
 use crate::net::Family;
 use crate::object::ForeignPolicy;
@@ -42,8 +43,8 @@ pub(super) struct Comparison<'c, 'm> {
     deltas: Mutex<Numbered<Delta>>,
     /// Lists of reasons, over all threads; the first one is empty.
     causes: Mutex<Numbered<Vec<CauseKey>>>,
-    /// Reasons with policies in place of numbers, by the families that the connections have.
-    resolved: Mutex<FxHashMap<(CauseKey, Vec<Family>), Arc<Cause>>>,
+    /// Over all threads.
+    resolved: Mutex<Resolved>,
 }
 
 /// What was found.
@@ -95,6 +96,12 @@ struct Told {
     alike_unknown: bool,
 }
 
+/// Reasons with policies in place of numbers, by the families that the connections have.
+type Resolved = FxHashMap<(CauseKey, Vec<Family>), Arc<Cause>>;
+
+/// Parts, or units, each with its reasons.
+type WithReasons = Vec<(u32, Number)>;
+
 /// What is found of a destination: the sources from which the same became of it for the same reason in its
 /// own ingress, each with the reasons in its own egress.
 struct Row {
@@ -102,7 +109,7 @@ struct Row {
     delta: Number,
     incomplete: bool,
     ingress: Number,
-    sources: Vec<(PartId, Number)>,
+    sources: WithReasons,
 }
 
 /// Distinct values, numbered. Which number a value gets depends on the threads; nothing else does.
@@ -141,6 +148,8 @@ struct Judged {
     by: Vec<Number>,
     /// What it is to the rules of the other role.
     as_peer: Vec<Number>,
+    /// Whether something isolates it, on some side.
+    isolated: Vec<bool>,
 }
 
 /// What a thread keeps from one destination to the next.
@@ -280,7 +289,7 @@ impl<'c, 'm> Comparison<'c, 'm> {
         let Some((to, _)) = classes.first().and_then(|class| self.roles.destinations.classes.get(*class)) else {
             return 0;
         };
-        let mut alike: FxHashMap<(PartId, Number, bool, Number), Vec<(PartId, Number)>> = FxHashMap::default();
+        let mut alike: FxHashMap<(PartId, Number, bool, Number), WithReasons> = FxHashMap::default();
         let mut alike_unknown = 0;
         for (from_class, (from, units)) in self.roles.sources.classes.iter().enumerate() {
             if !(from.inside || to.inside) || !(from.wanted || to.wanted) {
@@ -456,10 +465,17 @@ impl<'c, 'm> Comparison<'c, 'm> {
             let cause = moved.then_some(CauseKey::OwnNode { gained: nodes.new == OwnNode::Yes });
             return [lock(&self.causes).number(cause.into_iter().collect()), NO_CAUSE];
         }
-        let at = |list: &[Number], class: usize| list.get(class).copied().unwrap_or_default();
-        let egress = (at(&self.sources.by, from), at(&self.destinations.as_peer, to));
-        let ingress = (at(&self.destinations.by, to), at(&self.sources.as_peer, from));
-        [(Direction::Egress, egress), (Direction::Ingress, ingress)].map(|(direction, (by, peer))| {
+        let ends = [
+            (Direction::Egress, (&self.sources, from), (&self.destinations, to)),
+            (Direction::Ingress, (&self.destinations, to), (&self.sources, from)),
+        ];
+        ends.map(|(direction, (own, class), (other, peer))| {
+            // What nothing isolates lets everything pass; most are like that, and this is asked for each pair.
+            if own.isolated.get(class) != Some(&true) {
+                return NO_CAUSE;
+            }
+            let at = |list: &[Number], class: usize| list.get(class).copied().unwrap_or_default();
+            let (by, peer) = (at(&own.by, class), at(&other.as_peer, peer));
             let key = (direction, told.delta, by, peer);
             if let Some(known) = scratch.causes.get(&key) {
                 return *known;
@@ -498,19 +514,18 @@ impl<'c, 'm> Comparison<'c, 'm> {
     /// Puts together what became of the same ports: destinations that differ in what is said of their own
     /// ingress alone, then sources that differ in what is said of their own egress alone.
     fn merge(&self, rows: impl Iterator<Item = Row>) -> Vec<Change> {
-        type Parts = Vec<(PartId, Number)>;
-        let mut by_sources: FxHashMap<(Number, bool, Parts), Parts> = FxHashMap::default();
+        let mut by_sources: FxHashMap<(Number, bool, WithReasons), WithReasons> = FxHashMap::default();
         for row in rows {
             let key = (row.delta, row.incomplete, row.sources);
             by_sources.entry(key).or_default().push((row.destination, row.ingress));
         }
-        let mut by_destinations: FxHashMap<(Number, bool, Parts), Parts> = FxHashMap::default();
+        let mut by_destinations: FxHashMap<(Number, bool, WithReasons), WithReasons> = FxHashMap::default();
         for ((delta, incomplete, sources), mut destinations) in by_sources {
             destinations.sort_unstable();
             by_destinations.entry((delta, incomplete, destinations)).or_default().extend(sources);
         }
         let found: Vec<_> = by_destinations.into_iter().collect();
-        let change = |((delta, incomplete, destinations), sources): &((Number, bool, Parts), Parts)| {
+        let change = |((delta, incomplete, destinations), sources): &((Number, bool, WithReasons), WithReasons)| {
             self.changes(*delta, *incomplete, sources, destinations)
         };
         let mut changes: Vec<Change> = found.par_iter().flat_map_iter(change).collect();
@@ -591,11 +606,7 @@ impl<'c, 'm> Comparison<'c, 'm> {
     }
 
     /// Leaves out a pod that would stand there for its connection with itself alone (A6).
-    fn without_itself(
-        &self,
-        mut from: Vec<(UnitId, Number)>,
-        mut to: Vec<(UnitId, Number)>,
-    ) -> (Vec<(UnitId, Number)>, Vec<(UnitId, Number)>) {
+    fn without_itself(&self, mut from: WithReasons, mut to: WithReasons) -> (WithReasons, WithReasons) {
         let same = |source: UnitId, destination: UnitId| {
             let source = self.roles.sources.units.get(source as usize);
             source.zip(self.roles.destinations.units.get(destination as usize)).is_some_and(|(a, b)| is_itself(a, b))
@@ -626,7 +637,7 @@ impl Role {
     }
 
     /// The units of parts, sorted.
-    fn units_of(&self, parts: &[(PartId, Number)]) -> Vec<(UnitId, Number)> {
+    fn units_of(&self, parts: &[(PartId, Number)]) -> WithReasons {
         let mut units = Vec::new();
         for (part, number) in parts {
             let at = *part as usize;
@@ -653,7 +664,7 @@ impl Judged {
             keys(classes).get(on_side.classes.get(place).copied().flatten()? as usize).cloned()
         };
         let (mut by, mut as_peer) = (Numbered::default(), Numbered::default());
-        let mut judged = Judged { by: Vec::new(), as_peer: Vec::new() };
+        let mut judged = Judged { by: Vec::new(), as_peer: Vec::new(), isolated: Vec::new() };
         for (class, _) in &role.classes {
             let keys = families.iter().map(|compared| Both {
                 old: key(&sides.old, &relations.old, compared.at.old.surely, &class.sides.old),
@@ -665,6 +676,8 @@ impl Judged {
                     (groups, both.map(|key| key.as_ref().map(|(_, peer)| peer.clone())))
                 })
                 .unzip();
+            let isolates = |group: &Option<GroupId>| group.is_some_and(|group| group != NOT_ISOLATED);
+            judged.isolated.push(groups.iter().any(|both| both.each().into_iter().any(isolates)));
             judged.by.push(by.number(groups));
             judged.as_peer.push(as_peer.number(peers));
         }

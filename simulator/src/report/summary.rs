@@ -9,6 +9,7 @@ pub type Member<'m> = (Option<&'m str>, &'m str);
 const PARTS: usize = 24;
 
 /// How many entities each namespace has, to say `ns/*` where all of them are meant.
+#[derive(Clone)]
 pub struct Whole<'t> {
     totals: HashMap<Option<&'t str>, usize>,
     /// How many names of a namespace are shown.
@@ -23,6 +24,11 @@ impl<'t> Whole<'t> {
             *totals.entry(namespace).or_default() += 1;
         }
         Whole { totals, shown }
+    }
+
+    /// The same with so many names of a namespace shown.
+    pub fn showing(&self, shown: usize) -> Self {
+        Whole { shown, ..self.clone() }
     }
 
     /// How many entities are outside the cluster.

@@ -79,8 +79,7 @@ fn changes(difference: &Difference) -> Vec<Table> {
         let Some(first) = alike.first() else { continue };
         let connections = alike.iter().map(|entry| entry.connections).sum::<usize>();
         let row = |entry: &Entry<'_>| {
-            let why: Vec<String> =
-                lines(difference, &names, &entry.change, &mut places).iter().map(|line| escaped(line)).collect();
+            let why: Vec<String> = lines(difference, &names, &entry.change, &mut places).iter().map(escaped).collect();
             format!(
                 "| {} | {} | {} | {} |\n",
                 escape(&names.sources(&entry.change)),

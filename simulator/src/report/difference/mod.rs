@@ -117,12 +117,12 @@ impl<'d> Names<'d> {
 
     /// Where connections come from.
     pub fn sources(&self, change: &Change) -> String {
-        shortened(&parts(&self.sources, &self.difference.sources, &change.sources), NAMESPACES)
+        few(&self.sources, &self.difference.sources, &change.sources, NAMESPACES)
     }
 
     /// Where they go.
     pub fn destinations(&self, change: &Change) -> String {
-        shortened(&parts(&self.destinations, &self.difference.destinations, &change.destinations), NAMESPACES)
+        few(&self.destinations, &self.difference.destinations, &change.destinations, NAMESPACES)
     }
 
     /// Whose egress or ingress something is said of; nothing where it is that of all in a change.
@@ -131,8 +131,15 @@ impl<'d> Names<'d> {
             Direction::Egress => (&self.sources, &self.difference.sources, &change.sources),
             Direction::Ingress => (&self.destinations, &self.difference.destinations, &change.destinations),
         };
-        (ids.len() < all.len()).then(|| shortened(&parts(whole, units, ids), CONCERNED))
+        (ids.len() < all.len()).then(|| few(whole, units, ids, CONCERNED))
     }
+}
+
+/// The first namespaces, and how many there are more; where there are more, with one name each.
+fn few(whole: &Whole<'_>, all: &[Unit], ids: &[UnitId], most: usize) -> String {
+    let parts_by = |whole: &Whole<'_>| parts(whole, all, ids);
+    let told = parts_by(whole);
+    if told.len() <= most { told.join(", ") } else { shortened(&parts_by(&whole.showing(1)), most) }
 }
 
 /// Addresses outside are told as the blocks that they make up together.
