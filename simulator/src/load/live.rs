@@ -19,12 +19,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 /// What the names of live lists begin with.
-const LIVE: &str = "cluster ";
-
-/// Whether a source is a live list rather than a file, which has lines that one can look up.
-pub fn is_live(source: &str) -> bool {
-    source.strip_prefix(LIVE).is_some_and(|rest| rest.contains(": "))
-}
+pub const LIVE: &str = "cluster ";
 
 /// How many items one page holds at most; what `kubectl` asks for.
 const PAGE_LIMIT: usize = 500;

@@ -6,7 +6,7 @@ pub mod text;
 
 use super::diagnostics::foreign_name;
 use super::summary::{Whole, shortened};
-use crate::load::live::is_live;
+use crate::load::source::is_live;
 use netsim_shared::diagnostic::Place;
 use netsim_shared::difference::{
     Both, Cause, Change, Difference, Fate, Kind, Lone, LonePair, Reason, Say, Unit, UnitId,
