@@ -238,27 +238,42 @@ fn check_difference(sides: &Both<World>, ports: &[u16], counts: &RefCell<BTreeMa
 /// Every port that changed has a reason, and the reasons are about what changed.
 fn check_causes(difference: &Difference, change: &netsim_shared::difference::Change) -> Checked {
     let all = |reach: &Reach| reach.in_one_family.iter().fold(reach.ports.clone(), |all, (_, ports)| all.union(ports));
-    for (gained, reach) in [(true, &change.gained), (false, &change.lost)] {
+    for reason in &change.reasons {
+        if let Cause::Policies { gained, before, after, .. } = &*reason.cause {
+            let (closed, open) = if *gained { (before, after) } else { (after, before) };
+            let denied = matches!(closed, Say::Denied(policies) if !policies.is_empty());
+            let allowed = match open {
+                Say::NotIsolated => true,
+                Say::Allowed(rules) => !rules.is_empty(),
+                Say::Denied(_) => false,
+            };
+            prop_assert!(denied && allowed, "{reason:?}");
+        }
+        let own = match &*reason.cause {
+            Cause::Policies { direction: Direction::Ingress, .. } => &change.destinations,
+            _ => &change.sources,
+        };
+        prop_assert!(!reason.of.is_empty() && reason.of.iter().all(|unit| own.contains(unit)), "{reason:?}");
+    }
+    let pairs = change.destinations.iter().flat_map(|to| change.sources.iter().map(move |from| (from, to)));
+    for ((from, to), (gained, reach)) in
+        pairs.flat_map(|pair| [(pair, (true, &change.gained)), (pair, (false, &change.lost))])
+    {
         let mut explained = PortSet::EMPTY;
-        for cause in &change.causes {
-            match cause {
-                Cause::OwnNode { gained: g } if *g == gained => explained = PortSet::all(),
-                Cause::Policies { gained: g, ports, before, after, .. } if *g == gained => {
+        for reason in &change.reasons {
+            let is_own = |direction| reason.of.contains(if direction == Direction::Egress { from } else { to });
+            match &*reason.cause {
+                Cause::OwnNode { gained: g } if *g == gained && is_own(Direction::Egress) => {
+                    explained = PortSet::all();
+                }
+                Cause::Policies { direction, gained: g, ports, .. } if *g == gained && is_own(*direction) => {
                     explained = explained.union(&all(ports));
-                    let (closed, open) = if gained { (before, after) } else { (after, before) };
-                    let denied = matches!(closed, Say::Denied(policies) if !policies.is_empty());
-                    let allowed = match open {
-                        Say::NotIsolated => true,
-                        Say::Allowed(rules) => !rules.is_empty(),
-                        Say::Denied(_) => false,
-                    };
-                    prop_assert!(denied && allowed, "{cause:?}");
                 }
                 _ => {}
             }
         }
         let left = all(reach).difference(&explained);
-        prop_assert!(left.is_empty(), "no reason for {left} in {change:?}");
+        prop_assert!(left.is_empty(), "no reason for {left} from {from} to {to} in {change:?}");
     }
     let kind = match (change.gained.is_empty(), change.lost.is_empty(), change.unknown.is_empty()) {
         (false, true, true) => matches!(change.kind, Kind::Opened | Kind::Changed),

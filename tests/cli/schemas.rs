@@ -202,12 +202,14 @@ fn broken_output_does_not_fit() {
     );
     broken(
         "diff",
-        "what-if --base examples/shop --delete shop/default-deny -o json",
+        "what-if --base examples/shop --delete payments/ledger -o json",
         &[
             ("/schemaVersion", Some(json!("2"))),
             ("/counts/opened", Some(json!(-1))),
             ("/changes/0/kind", Some(json!("opend"))),
-            ("/changes/0/causes/0/direction", Some(json!("both"))),
+            ("/changes/0/causes", Some(json!(["ingress"]))),
+            ("/causes/0/direction", Some(json!("both"))),
+            ("/causes/0/of", None),
             ("/changes/0/sources", None),
             ("/added", None),
             ("/policies/0/fate", Some(json!("lost"))),

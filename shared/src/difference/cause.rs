@@ -1,7 +1,7 @@
 //! Why a connection changed: what each direction's policies said before, and what they say now.
 
-use super::Both;
 use super::side::{ClassKey, Side};
+use super::{Both, UnitId};
 use crate::compile::side::{GroupId, NOT_ISOLATED, PeerClass, PolicyId};
 use crate::evaluate::{RuleRef, side_ports};
 use crate::list::Reach;
@@ -11,7 +11,16 @@ use crate::ports::PortSet;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
-/// A reason of a change.
+/// A reason of a change, and whom it is about.
+#[derive(Debug, Clone)]
+pub struct Reason {
+    /// What it is; one and the same where it is shared by several changes.
+    pub cause: Arc<Cause>,
+    /// The sources whose egress it is about, or the destinations whose ingress.
+    pub of: Vec<UnitId>,
+}
+
+/// What became of what the policies say.
 #[derive(Debug, Clone)]
 pub enum Cause {
     /// The policies of one direction say something else of these ports.
@@ -89,54 +98,40 @@ type Asked = (bool, Direction, GroupId, PeerClass);
 /// Finds reasons, and keeps what it worked out on the way.
 #[derive(Default)]
 pub(super) struct Finder {
-    ports: FxHashMap<Asked, Arc<PortSet>>,
     rules: FxHashMap<(Asked, PortSet), Vec<(PolicyId, usize)>>,
     same: FxHashMap<(Direction, GroupId, GroupId), bool>,
 }
 
 impl Finder {
-    /// Why the ports of a family changed between two classes.
+    /// What one direction has to do with the ports of a family that changed between two classes.
     pub(super) fn find(
         &mut self,
         sides: &Both<Side<'_>>,
         ends: &Both<Ends<'_>>,
+        direction: Direction,
         moved: &Moved,
         found: &mut Vec<CauseKey>,
     ) {
-        for direction in Direction::ALL.into_iter().rev() {
-            let (old, new) = (ends.old.of(direction), ends.new.of(direction));
-            // What is open on both sides as far as this direction goes has its reason in the other.
-            if !moved.gained.is_empty() && old.0 != NOT_ISOLATED {
-                let before = self.ports(sides, false, direction, old);
-                let ports = moved.gained.difference(&before);
-                if !ports.is_empty() {
-                    let after = self.allowed(sides, true, direction, new, &ports);
-                    let says = Both { old: denied(&sides.old, direction, old.0), new: after };
-                    add(found, direction, true, moved.family, ports, says);
-                }
-            }
-            if !moved.lost.is_empty() && new.0 != NOT_ISOLATED {
-                let after = self.ports(sides, true, direction, new);
-                let ports = moved.lost.difference(&after);
-                if !ports.is_empty() {
-                    let before = self.allowed(sides, false, direction, old, &ports);
-                    let says = Both { old: before, new: denied(&sides.new, direction, new.0) };
-                    add(found, direction, false, moved.family, ports, says);
-                }
+        let (old, new) = (ends.old.of(direction), ends.new.of(direction));
+        // What is open on both sides as far as this direction goes has its reason in the other.
+        if !moved.gained.is_empty() && old.0 != NOT_ISOLATED {
+            let before = ports_between(&sides.old, direction, old);
+            let ports = moved.gained.difference(&before);
+            if !ports.is_empty() {
+                let after = self.allowed(sides, true, direction, new, &ports);
+                let says = Both { old: denied(&sides.old, direction, old.0), new: after };
+                add(found, direction, true, moved.family, ports, says);
             }
         }
-    }
-
-    fn ports(
-        &mut self,
-        sides: &Both<Side<'_>>,
-        new: bool,
-        direction: Direction,
-        (group, peer): (GroupId, &PeerClass),
-    ) -> Arc<PortSet> {
-        let side = if new { &sides.new } else { &sides.old };
-        let made = || Arc::new(side_ports(side.compiled.side(direction), group, peer));
-        self.ports.entry((new, direction, group, peer.clone())).or_insert_with(made).clone()
+        if !moved.lost.is_empty() && new.0 != NOT_ISOLATED {
+            let after = ports_between(&sides.new, direction, new);
+            let ports = moved.lost.difference(&after);
+            if !ports.is_empty() {
+                let before = self.allowed(sides, false, direction, old, &ports);
+                let says = Both { old: before, new: denied(&sides.new, direction, new.0) };
+                add(found, direction, false, moved.family, ports, says);
+            }
+        }
     }
 
     /// Why one direction lets ports pass: the first rules that allow them.
@@ -187,6 +182,10 @@ impl Finder {
             })
         })
     }
+}
+
+fn ports_between(side: &Side<'_>, direction: Direction, (group, peer): (GroupId, &PeerClass)) -> PortSet {
+    side_ports(side.compiled.side(direction), group, peer)
 }
 
 fn denied(side: &Side<'_>, direction: Direction, group: GroupId) -> SayKey {

@@ -1,17 +1,24 @@
 //! Pairs of combined classes, before and after.
 
-use super::cause::{CauseKey, Ends, Finder, Moved};
-use super::side::{Places, Side};
-use super::units::{ClassOf, Roles, place_among};
+use super::cause::{Cause, CauseKey, Ends, Finder, Moved, Reason};
+use super::side::{ClassKey, Classes, Places, Side};
+use super::units::{ClassOf, OnSide, Role, Roles, place_among};
 use super::{Both, Change, Kind, Options, Unit, UnitId, is_itself};
+use crate::compile::side::{GroupId, NOT_ISOLATED};
 use crate::list::{NO_PORT, Reach, Reaches};
 use crate::net::Family;
 use crate::object::ForeignPolicy;
+use crate::policy::Direction;
 use crate::ports::PortSet;
 use crate::relation::ClassId;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
-use std::sync::Arc;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The number of the list without a reason.
+const NO_CAUSE: Number = 0;
 
 /// The relations of a compared family, among those that classes are given in.
 struct Compared {
@@ -30,6 +37,14 @@ pub(super) struct Comparison<'c, 'm> {
     strict: Both<bool>,
     /// Whether a policy of the whole cluster was not understood.
     all_touched: bool,
+    sources: Judged,
+    destinations: Judged,
+    /// What became of ports, over all threads.
+    deltas: Mutex<Numbered<Delta>>,
+    /// Lists of reasons, over all threads; the first one is empty.
+    causes: Mutex<Numbered<Vec<CauseKey>>>,
+    /// Over all threads.
+    resolved: Mutex<Resolved>,
 }
 
 /// What was found.
@@ -67,24 +82,84 @@ enum OwnNode {
     Unclear,
 }
 
-/// What is found of one class of destinations: what changed, why, and from where.
-struct Part {
-    delta: Arc<Delta>,
-    causes: Vec<CauseKey>,
-    incomplete: bool,
-    sources: Vec<UnitId>,
-    destinations: Vec<UnitId>,
+/// The number of a [`Delta`], of a list of reasons, or of what a class is to policies.
+type Number = u32;
+
+/// What a part of the sources or destinations is: the number of a class, or, behind those of all classes,
+/// a single unit.
+type PartId = u32;
+
+/// What became of a pair of classes.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    delta: Number,
+    alike_unknown: bool,
 }
 
-/// What became of the ports, why, and whether that is incomplete.
-type Alike = (Arc<Delta>, Vec<CauseKey>, bool);
+/// Reasons with policies in place of numbers, by the families that the connections have.
+type Resolved = FxHashMap<(CauseKey, Vec<Family>), Arc<Cause>>;
+
+/// Parts, or units, each with its reasons.
+type WithReasons = Vec<(u32, Number)>;
+
+/// What is found of a destination: the sources from which the same became of it for the same reason in its
+/// own ingress, each with the reasons in its own egress.
+struct Row {
+    destination: PartId,
+    delta: Number,
+    incomplete: bool,
+    ingress: Number,
+    sources: WithReasons,
+}
+
+/// Distinct values, numbered. Which number a value gets depends on the threads; nothing else does.
+#[derive(Debug)]
+struct Numbered<T> {
+    items: Vec<Arc<T>>,
+    numbers: FxHashMap<Arc<T>, Number>,
+}
+
+impl<T> Default for Numbered<T> {
+    fn default() -> Self {
+        Numbered { items: Vec::new(), numbers: FxHashMap::default() }
+    }
+}
+
+impl<T: Eq + std::hash::Hash> Numbered<T> {
+    fn number(&mut self, item: T) -> Number {
+        if let Some(number) = self.numbers.get(&item) {
+            return *number;
+        }
+        let number = Number::try_from(self.items.len()).unwrap_or(Number::MAX);
+        let item = Arc::new(item);
+        self.items.push(item.clone());
+        self.numbers.insert(item, number);
+        number
+    }
+
+    fn get(&self, number: Number) -> Option<Arc<T>> {
+        self.items.get(number as usize).cloned()
+    }
+}
+
+/// What each class of a role is to the policies, in numbers that are equal where that is.
+struct Judged {
+    /// What isolates it.
+    by: Vec<Number>,
+    /// What it is to the rules of the other role.
+    as_peer: Vec<Number>,
+    /// Whether something isolates it, on some side.
+    isolated: Vec<bool>,
+}
 
 /// What a thread keeps from one destination to the next.
 struct Scratch {
     reaches: Reaches,
     everything: u32,
     reached: Both<Vec<Vec<u32>>>,
-    deltas: FxHashMap<[Option<InFamily>; 2], Option<Arc<Delta>>>,
+    deltas: FxHashMap<[Option<InFamily>; 2], Option<Told>>,
+    /// The reasons in a direction, by the delta, what isolates, and the peer.
+    causes: FxHashMap<(Direction, Number, Number, Number), Number>,
     finder: Finder,
 }
 
@@ -109,13 +184,23 @@ impl<'c, 'm> Comparison<'c, 'm> {
             let new = places(&sides.new, &relations.new, *family)?;
             Some(Compared { family: *family, at: Both { old, new } })
         };
-        let families = families.iter().filter_map(compared).collect();
+        let families: Vec<Compared> = families.iter().filter_map(compared).collect();
+        let mut causes = Numbered::default();
+        causes.number(Vec::new());
+        let judged = |role, keys| Judged::new(sides, &relations, &families, role, keys);
+        let (sources, destinations) =
+            (judged(&roles.sources, |c| &c.source_keys), judged(&roles.destinations, |c| &c.destination_keys));
         Comparison {
             sides,
             roles,
             options,
             families,
             relations,
+            sources,
+            destinations,
+            deltas: Mutex::default(),
+            causes: Mutex::new(causes),
+            resolved: Mutex::default(),
             strict: sides.map(|side| side.compiled.modes().strict),
             all_touched: foreign.each().into_iter().flatten().any(|policy| policy.namespace.is_none()),
         }
@@ -136,6 +221,7 @@ impl<'c, 'm> Comparison<'c, 'm> {
                 new: buffers(&self.sides.new, &self.relations.new),
             },
             deltas: FxHashMap::default(),
+            causes: FxHashMap::default(),
             finder: Finder::default(),
         }
     }
@@ -156,12 +242,21 @@ impl<'c, 'm> Comparison<'c, 'm> {
         }
         let groups: Vec<(Rows, Vec<usize>)> =
             order.into_iter().filter_map(|rows| by_rows.remove_entry(&rows)).collect();
-        let parts: Vec<(Vec<Part>, usize)> = groups
-            .par_iter()
-            .map_init(|| self.scratch(), |scratch, (rows, classes)| self.destinations(scratch, rows, classes))
+        // Few pieces, as each has to find out anew what it keeps in mind.
+        let piece = groups.len().div_ceil(8 * rayon::current_num_threads()).max(1);
+        let found: Vec<(Vec<Row>, usize)> = groups
+            .par_chunks(piece)
+            .map(|groups| {
+                let mut scratch = self.scratch();
+                let (mut rows, mut alike_unknown) = (Vec::new(), 0);
+                for (same, classes) in groups {
+                    alike_unknown += self.destinations(&mut scratch, same, classes, &mut rows);
+                }
+                (rows, alike_unknown)
+            })
             .collect();
-        let alike_unknown = parts.iter().map(|(_, count)| count).sum();
-        let changes = self.merge(parts.into_iter().flat_map(|(parts, _)| parts));
+        let alike_unknown = found.iter().map(|(_, count)| count).sum();
+        let changes = self.merge(found.into_iter().flat_map(|(rows, _)| rows));
         Found { changes, alike_unknown }
     }
 
@@ -177,8 +272,9 @@ impl<'c, 'm> Comparison<'c, 'm> {
         (rows, class.sides.map(|side| (side.host, side.node_known)), class.inside, class.wanted, class.touched)
     }
 
-    /// What changed on the way to some classes of destinations whose rows are the same.
-    fn destinations(&self, scratch: &mut Scratch, (rows, ..): &Rows, classes: &[usize]) -> (Vec<Part>, usize) {
+    /// What changed on the way to some classes of destinations whose rows are the same; gives back how many
+    /// connections are unknown on both sides alike.
+    fn destinations(&self, scratch: &mut Scratch, (rows, ..): &Rows, classes: &[usize], found: &mut Vec<Row>) -> usize {
         let relations =
             [(&self.sides.old, &self.relations.old, &rows.old), (&self.sides.new, &self.relations.new, &rows.new)];
         for ((side, relations, rows), reached) in
@@ -191,12 +287,11 @@ impl<'c, 'm> Comparison<'c, 'm> {
             }
         }
         let Some((to, _)) = classes.first().and_then(|class| self.roles.destinations.classes.get(*class)) else {
-            return (Vec::new(), 0);
+            return 0;
         };
-        let mut parts: Vec<FxHashMap<Alike, Vec<UnitId>>> = Vec::new();
-        parts.resize_with(classes.len(), FxHashMap::default);
-        let (mut single, mut alike_unknown) = (Vec::new(), 0);
-        for (from, units) in &self.roles.sources.classes {
+        let mut alike: FxHashMap<(PartId, Number, bool, Number), WithReasons> = FxHashMap::default();
+        let mut alike_unknown = 0;
+        for (from_class, (from, units)) in self.roles.sources.classes.iter().enumerate() {
             if !(from.inside || to.inside) || !(from.wanted || to.wanted) {
                 continue;
             }
@@ -206,46 +301,43 @@ impl<'c, 'm> Comparison<'c, 'm> {
             if !mixed && self.is_same(scratch, from, to) {
                 continue;
             }
-            for (class, parts) in classes.iter().zip(&mut parts) {
-                let Some((to, destinations)) = self.roles.destinations.classes.get(*class) else { continue };
+            for to_class in classes {
+                let Some((to, destinations)) = self.roles.destinations.classes.get(*to_class) else { continue };
+                let pair = (from_class, *to_class);
                 let incomplete = self.all_touched || from.touched || to.touched;
                 let nodes = Both {
                     old: self.node(&from.sides.old, &to.sides.old),
                     new: self.node(&from.sides.new, &to.sides.new),
                 };
+                let mut put = |told: Told, (source, destination), [egress, ingress]: [Number; 2]| {
+                    let place = alike.entry((destination, told.delta, incomplete, ingress)).or_default();
+                    place.push((source, egress));
+                };
                 if !mixed {
-                    if let Some(delta) = self.delta(scratch, from, to, nodes) {
-                        alike_unknown += usize::from(delta.alike_unknown) * units.len() * destinations.len();
-                        let causes = self.causes(scratch, from, to, &delta, nodes);
-                        parts.entry((delta, causes, incomplete)).or_default().extend(units);
+                    if let Some(told) = self.delta(scratch, from, to, nodes) {
+                        alike_unknown += usize::from(told.alike_unknown) * units.len() * destinations.len();
+                        put(told, (part(from_class), part(*to_class)), self.causes(scratch, pair, told, nodes));
                     }
                     continue;
                 }
                 for (source, destination) in units.iter().flat_map(|s| destinations.iter().map(move |d| (*s, *d))) {
                     let nodes = self.nodes_of_units(source, destination, nodes);
-                    if let Some(delta) = self.delta(scratch, from, to, nodes) {
-                        alike_unknown += usize::from(delta.alike_unknown);
-                        let causes = self.causes(scratch, from, to, &delta, nodes);
-                        single.push(Part {
-                            delta,
-                            causes,
-                            incomplete,
-                            sources: vec![source],
-                            destinations: vec![destination],
-                        });
+                    if let Some(told) = self.delta(scratch, from, to, nodes) {
+                        alike_unknown += usize::from(told.alike_unknown);
+                        let parts = (
+                            self.roles.sources.part_of_unit(source),
+                            self.roles.destinations.part_of_unit(destination),
+                        );
+                        put(told, parts, self.causes(scratch, pair, told, nodes));
                     }
                 }
             }
         }
-        let mut found = single;
-        for (class, parts) in classes.iter().zip(parts) {
-            let Some((_, destinations)) = self.roles.destinations.classes.get(*class) else { continue };
-            found.extend(parts.into_iter().map(|((delta, causes, incomplete), mut sources)| {
-                sources.sort_unstable();
-                Part { delta, causes, incomplete, sources, destinations: destinations.clone() }
-            }));
-        }
-        (found, alike_unknown)
+        found.extend(alike.into_iter().map(|((destination, delta, incomplete, ingress), mut sources)| {
+            sources.sort_unstable();
+            Row { destination, delta, incomplete, ingress, sources }
+        }));
+        alike_unknown
     }
 
     /// Whether two classes surely reach each other on the same ports as before; the frequent case.
@@ -258,24 +350,23 @@ impl<'c, 'm> Comparison<'c, 'm> {
 
     /// The ports of a pair in a family, but for what nodes add (D2); `None` where it is not on both sides.
     fn in_family(&self, scratch: &Scratch, compared: &Compared, from: &ClassOf, to: &ClassOf) -> Option<InFamily> {
-        let of =
-            |reached: &[Vec<u32>], places: Places, from: &super::units::OnSide, to: &super::units::OnSide, strict| {
-                let at = |place: usize| {
-                    let class = from.classes.get(place).copied().flatten()?;
-                    to.classes.get(place).copied().flatten()?;
-                    reached.get(place)?.get(class as usize).copied()
-                };
-                let sure = at(places.surely)?;
-                let doubt = strict || from.host || to.host;
-                Some((sure, if doubt { places.maybe.and_then(at).unwrap_or(sure) } else { sure }))
+        let of = |reached: &[Vec<u32>], places: Places, from: &OnSide, to: &OnSide, strict| {
+            let at = |place: usize| {
+                let class = from.classes.get(place).copied().flatten()?;
+                to.classes.get(place).copied().flatten()?;
+                reached.get(place)?.get(class as usize).copied()
             };
+            let sure = at(places.surely)?;
+            let doubt = strict || from.host || to.host;
+            Some((sure, if doubt { places.maybe.and_then(at).unwrap_or(sure) } else { sure }))
+        };
         let old = of(&scratch.reached.old, compared.at.old, &from.sides.old, &to.sides.old, self.strict.old)?;
         let new = of(&scratch.reached.new, compared.at.new, &from.sides.new, &to.sides.new, self.strict.new)?;
         Some(InFamily { sure: Both { old: old.0, new: new.0 }, maybe: Both { old: old.1, new: new.1 }, alike: false })
     }
 
     /// Whether two classes, one of them on nodes' networks, may be pods and their own nodes.
-    fn node(&self, from: &super::units::OnSide, to: &super::units::OnSide) -> OwnNode {
+    fn node(&self, from: &OnSide, to: &OnSide) -> OwnNode {
         if from.host != to.host && !(from.node_known && to.node_known) { OwnNode::Unclear } else { OwnNode::No }
     }
 
@@ -302,7 +393,7 @@ impl<'c, 'm> Comparison<'c, 'm> {
     }
 
     /// What became of a pair; `None` when nothing did.
-    fn delta(&self, scratch: &mut Scratch, from: &ClassOf, to: &ClassOf, nodes: Both<OwnNode>) -> Option<Arc<Delta>> {
+    fn delta(&self, scratch: &mut Scratch, from: &ClassOf, to: &ClassOf, nodes: Both<OwnNode>) -> Option<Told> {
         let mut key: [Option<InFamily>; 2] = [None, None];
         for (compared, place) in self.families.iter().zip(&mut key) {
             let Some(mut pair) = self.in_family(scratch, compared, from, to) else { continue };
@@ -329,12 +420,14 @@ impl<'c, 'm> Comparison<'c, 'm> {
             *place = Some(pair);
         }
         if let Some(known) = scratch.deltas.get(&key) {
-            return known.clone();
+            return *known;
         }
         let families = self.families.iter().map(|c| c.family);
-        let delta = Delta::new(families.zip(key), &scratch.reaches, self.options.ports.as_ref()).map(Arc::new);
-        scratch.deltas.insert(key, delta.clone());
-        delta
+        let delta = Delta::new(families.zip(key), &scratch.reaches, self.options.ports.as_ref());
+        let told =
+            delta.map(|delta| Told { alike_unknown: delta.alike_unknown, delta: lock(&self.deltas).number(delta) });
+        scratch.deltas.insert(key, told);
+        told
     }
 
     fn ends<'k>(&'k self, compared: &Compared, from: &ClassOf, to: &ClassOf) -> Option<Both<Ends<'k>>> {
@@ -358,83 +451,237 @@ impl<'c, 'm> Comparison<'c, 'm> {
         })
     }
 
+    /// The reasons in the egress of the source, and in the ingress of the destination.
     fn causes(
         &self,
         scratch: &mut Scratch,
-        from: &ClassOf,
-        to: &ClassOf,
-        delta: &Delta,
+        (from, to): (usize, usize),
+        told: Told,
         nodes: Both<OwnNode>,
+    ) -> [Number; 2] {
+        if (nodes.old == OwnNode::Yes) != (nodes.new == OwnNode::Yes) {
+            let delta = lock(&self.deltas).get(told.delta);
+            let moved = delta.is_some_and(|delta| delta.kind.is_some());
+            let cause = moved.then_some(CauseKey::OwnNode { gained: nodes.new == OwnNode::Yes });
+            return [lock(&self.causes).number(cause.into_iter().collect()), NO_CAUSE];
+        }
+        let ends = [
+            (Direction::Egress, (&self.sources, from), (&self.destinations, to)),
+            (Direction::Ingress, (&self.destinations, to), (&self.sources, from)),
+        ];
+        ends.map(|(direction, (own, class), (other, peer))| {
+            // What nothing isolates lets everything pass; most are like that, and this is asked for each pair.
+            if own.isolated.get(class) != Some(&true) {
+                return NO_CAUSE;
+            }
+            let at = |list: &[Number], class: usize| list.get(class).copied().unwrap_or_default();
+            let (by, peer) = (at(&own.by, class), at(&other.as_peer, peer));
+            let key = (direction, told.delta, by, peer);
+            if let Some(known) = scratch.causes.get(&key) {
+                return *known;
+            }
+            let causes = self.causes_of(scratch, direction, (from, to), told.delta);
+            let number = lock(&self.causes).number(causes);
+            scratch.causes.insert(key, number);
+            number
+        })
+    }
+
+    fn causes_of(
+        &self,
+        scratch: &mut Scratch,
+        direction: Direction,
+        (from, to): (usize, usize),
+        delta: Number,
     ) -> Vec<CauseKey> {
         let mut found = Vec::new();
+        let (Some((from, _)), Some((to, _)), Some(delta)) = (
+            self.roles.sources.classes.get(from),
+            self.roles.destinations.classes.get(to),
+            lock(&self.deltas).get(delta),
+        ) else {
+            return found;
+        };
         for moved in &delta.moved {
-            if moved.gained.is_empty() && moved.lost.is_empty() {
-                continue;
-            }
-            if (nodes.old == OwnNode::Yes) != (nodes.new == OwnNode::Yes) {
-                return vec![CauseKey::OwnNode { gained: nodes.new == OwnNode::Yes }];
-            }
             let Some(compared) = self.families.iter().find(|c| c.family == moved.family) else { continue };
             if let Some(ends) = self.ends(compared, from, to) {
-                scratch.finder.find(self.sides, &ends, moved, &mut found);
+                scratch.finder.find(self.sides, &ends, direction, moved, &mut found);
             }
         }
         found
     }
 
-    /// Puts what has the same ports and the same reasons together: from the same sources first.
-    fn merge(&self, parts: impl Iterator<Item = Part>) -> Vec<Change> {
-        let mut by_sources: FxHashMap<(Alike, Vec<UnitId>), Vec<UnitId>> = FxHashMap::default();
-        for part in parts {
-            let key = ((part.delta, part.causes, part.incomplete), part.sources);
-            by_sources.entry(key).or_default().extend(part.destinations);
+    /// Puts together what became of the same ports: destinations that differ in what is said of their own
+    /// ingress alone, then sources that differ in what is said of their own egress alone.
+    fn merge(&self, rows: impl Iterator<Item = Row>) -> Vec<Change> {
+        let mut by_sources: FxHashMap<(Number, bool, WithReasons), WithReasons> = FxHashMap::default();
+        for row in rows {
+            let key = (row.delta, row.incomplete, row.sources);
+            by_sources.entry(key).or_default().push((row.destination, row.ingress));
         }
-        let mut by_destinations: FxHashMap<(Alike, Vec<UnitId>), Vec<UnitId>> = FxHashMap::default();
-        for ((alike, sources), mut destinations) in by_sources {
+        let mut by_destinations: FxHashMap<(Number, bool, WithReasons), WithReasons> = FxHashMap::default();
+        for ((delta, incomplete, sources), mut destinations) in by_sources {
             destinations.sort_unstable();
-            by_destinations.entry((alike, destinations)).or_default().extend(sources);
+            by_destinations.entry((delta, incomplete, destinations)).or_default().extend(sources);
         }
-        let mut changes: Vec<Change> = Vec::new();
-        for (((delta, causes, incomplete), destinations), mut sources) in by_destinations {
-            sources.sort_unstable();
-            if self.is_nothing(&sources, &destinations) {
-                continue;
-            }
-            let reach = |of: fn(&Moved) -> &PortSet| {
-                Reach::of_families(delta.moved.iter().map(|moved| (moved.family, of(moved).clone())))
-            };
-            let families: Vec<Family> = delta.moved.iter().map(|moved| moved.family).collect();
-            let change = |kind, gained, lost, unknown, causes| Change {
-                kind,
-                gained,
-                lost,
-                unknown,
-                causes,
-                incomplete,
-                sources: sources.clone(),
-                destinations: destinations.clone(),
-            };
-            let unknown = Reach::of_families(delta.unknown.iter().cloned());
-            if let Some(kind) = delta.kind {
-                let causes = causes.iter().map(|cause| cause.resolve(self.sides, &families)).collect();
-                changes.push(change(kind, reach(|m| &m.gained), reach(|m| &m.lost), Reach::default(), causes));
-            }
-            if !unknown.is_empty() {
-                changes.push(change(Kind::Unknown, Reach::default(), Reach::default(), unknown, Vec::new()));
-            }
-        }
+        let found: Vec<_> = by_destinations.into_iter().collect();
+        let change = |((delta, incomplete, destinations), sources): &((Number, bool, WithReasons), WithReasons)| {
+            self.changes(*delta, *incomplete, sources, destinations)
+        };
+        let mut changes: Vec<Change> = found.par_iter().flat_map_iter(change).collect();
         changes.sort_by_cached_key(|c| {
             let ports = [&c.gained, &c.lost, &c.unknown].map(ToString::to_string);
-            (c.kind, c.incomplete, c.destinations.clone(), c.sources.clone(), ports)
+            let size = c.sources.len().saturating_mul(c.destinations.len());
+            (c.kind, c.incomplete, Reverse(size), c.destinations.clone(), c.sources.clone(), ports)
         });
         changes
     }
 
-    /// Whether there is only a pod and itself.
-    fn is_nothing(&self, sources: &[UnitId], destinations: &[UnitId]) -> bool {
-        let ([source], [destination]) = (sources, destinations) else { return false };
-        let source = self.roles.sources.units.get(*source as usize);
-        source.zip(self.roles.destinations.units.get(*destination as usize)).is_some_and(|(a, b)| is_itself(a, b))
+    /// What is told of some sources and destinations: what changed, and what is unknown.
+    fn changes(
+        &self,
+        delta: Number,
+        incomplete: bool,
+        sources: &[(PartId, Number)],
+        destinations: &[(PartId, Number)],
+    ) -> Vec<Change> {
+        let Some(delta) = lock(&self.deltas).get(delta) else { return Vec::new() };
+        let (from, to) = (self.roles.sources.units_of(sources), self.roles.destinations.units_of(destinations));
+        let units = |list: &[(UnitId, Number)]| list.iter().map(|(unit, _)| *unit).collect::<Vec<UnitId>>();
+        let (from, to) = self.without_itself(from, to);
+        let (sources, destinations) = (units(&from), units(&to));
+        if sources.is_empty() || destinations.is_empty() {
+            return Vec::new();
+        }
+        let reach = |of: fn(&Moved) -> &PortSet| {
+            Reach::of_families(delta.moved.iter().map(|moved| (moved.family, of(moved).clone())))
+        };
+        let change = |kind, gained, lost, unknown, reasons| Change {
+            kind,
+            gained,
+            lost,
+            unknown,
+            reasons,
+            incomplete,
+            sources: sources.clone(),
+            destinations: destinations.clone(),
+        };
+        let mut found = Vec::new();
+        if let Some(kind) = delta.kind {
+            let families: Vec<Family> = delta.moved.iter().map(|moved| moved.family).collect();
+            let reasons = [from, to].iter().flat_map(|units| self.reasons(units, &families)).collect();
+            found.push(change(kind, reach(|m| &m.gained), reach(|m| &m.lost), Reach::default(), reasons));
+        }
+        let unknown = Reach::of_families(delta.unknown.iter().cloned());
+        if !unknown.is_empty() {
+            found.push(change(Kind::Unknown, Reach::default(), Reach::default(), unknown, Vec::new()));
+        }
+        found
+    }
+
+    /// Each reason once, with the units that have it.
+    fn reasons(&self, units: &[(UnitId, Number)], families: &[Family]) -> Vec<Reason> {
+        let mut by_number: BTreeMap<Number, Vec<UnitId>> = BTreeMap::new();
+        for (unit, number) in units {
+            by_number.entry(*number).or_default().push(*unit);
+        }
+        let mut by_cause: BTreeMap<CauseKey, Vec<UnitId>> = BTreeMap::new();
+        for (number, units) in by_number {
+            let causes = lock(&self.causes).get(number);
+            for cause in causes.iter().flat_map(|causes| causes.iter()) {
+                by_cause.entry(cause.clone()).or_default().extend(&units);
+            }
+        }
+        let mut reasons: Vec<Reason> = Vec::new();
+        for (cause, mut of) in by_cause {
+            of.sort_unstable();
+            let mut resolved = lock(&self.resolved);
+            let known = resolved.entry((cause, families.to_vec()));
+            let known = known.or_insert_with_key(|(cause, families)| Arc::new(cause.resolve(self.sides, families)));
+            reasons.push(Reason { cause: known.clone(), of });
+        }
+        // What is about most comes first; the order of causes decides the rest.
+        reasons.sort_by_key(|reason| (Reverse(reason.of.len()), reason.of.first().copied()));
+        reasons
+    }
+
+    /// Leaves out a pod that would stand there for its connection with itself alone (A6).
+    fn without_itself(&self, mut from: WithReasons, mut to: WithReasons) -> (WithReasons, WithReasons) {
+        let same = |source: UnitId, destination: UnitId| {
+            let source = self.roles.sources.units.get(source as usize);
+            source.zip(self.roles.destinations.units.get(destination as usize)).is_some_and(|(a, b)| is_itself(a, b))
+        };
+        if let [(only, _)] = to.as_slice() {
+            from.retain(|(source, _)| !same(*source, *only));
+        }
+        if let [(only, _)] = from.as_slice() {
+            to.retain(|(destination, _)| !same(*only, *destination));
+        }
+        (from, to)
+    }
+}
+
+/// A class as a part.
+fn part(class: usize) -> PartId {
+    PartId::try_from(class).unwrap_or(PartId::MAX)
+}
+
+/// What a thread that failed left behind is still whole: numbers are only added.
+fn lock<T>(numbers: &Mutex<T>) -> MutexGuard<'_, T> {
+    numbers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Role {
+    fn part_of_unit(&self, unit: UnitId) -> PartId {
+        part(self.classes.len()).saturating_add(unit)
+    }
+
+    /// The units of parts, sorted.
+    fn units_of(&self, parts: &[(PartId, Number)]) -> WithReasons {
+        let mut units = Vec::new();
+        for (part, number) in parts {
+            let at = *part as usize;
+            match self.classes.get(at) {
+                Some((_, members)) => units.extend(members.iter().map(|unit| (*unit, *number))),
+                None => units.extend(UnitId::try_from(at - self.classes.len()).ok().map(|unit| (unit, *number))),
+            }
+        }
+        units.sort_unstable();
+        units
+    }
+}
+
+impl Judged {
+    fn new(
+        sides: &Both<Side<'_>>,
+        relations: &Both<Vec<usize>>,
+        families: &[Compared],
+        role: &Role,
+        keys: fn(&Classes) -> &Vec<ClassKey>,
+    ) -> Self {
+        let key = |side: &'_ Side<'_>, relations: &[usize], place: usize, on_side: &OnSide| -> Option<ClassKey> {
+            let classes = side.classes.get(*relations.get(place)?)?;
+            keys(classes).get(on_side.classes.get(place).copied().flatten()? as usize).cloned()
+        };
+        let (mut by, mut as_peer) = (Numbered::default(), Numbered::default());
+        let mut judged = Judged { by: Vec::new(), as_peer: Vec::new(), isolated: Vec::new() };
+        for (class, _) in &role.classes {
+            let keys = families.iter().map(|compared| Both {
+                old: key(&sides.old, &relations.old, compared.at.old.surely, &class.sides.old),
+                new: key(&sides.new, &relations.new, compared.at.new.surely, &class.sides.new),
+            });
+            let (groups, peers): (Vec<_>, Vec<_>) = keys
+                .map(|both| {
+                    let groups = both.map(|key| key.as_ref().map(|(group, _)| *group));
+                    (groups, both.map(|key| key.as_ref().map(|(_, peer)| peer.clone())))
+                })
+                .unzip();
+            let isolates = |group: &Option<GroupId>| group.is_some_and(|group| group != NOT_ISOLATED);
+            judged.isolated.push(groups.iter().any(|both| both.each().into_iter().any(isolates)));
+            judged.by.push(by.number(groups));
+            judged.as_peer.push(as_peer.number(peers));
+        }
+        judged
     }
 }
 

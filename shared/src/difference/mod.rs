@@ -5,7 +5,9 @@
 //! ([`lone`]). Each cluster's relation is worked out by classes as for a list; a workload's class
 //! before and its class after are one combined class ([`units`]), and only pairs of combined classes
 //! that differ are expanded ([`compare`]). So the cost follows what the policies of both sides
-//! distinguish. Why a connection changed is found for each pair of classes once ([`cause`]).
+//! distinguish. Why a connection changed is found for each direction by itself ([`cause`]): the reason in
+//! the egress of a source is told once for all destinations, and the one in the ingress of a destination
+//! once for all sources, not once for each pair.
 
 mod cause;
 mod compare;
@@ -20,9 +22,9 @@ use crate::net::{AddressRange, Family};
 use crate::object::ForeignPolicy;
 use crate::policy::NetworkPolicy;
 use crate::ports::PortSet;
-pub use cause::{Cause, Say};
+pub use cause::{Cause, Reason, Say};
 pub use lone::{Lone, LonePair};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use side::Side;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -101,8 +103,8 @@ pub enum Kind {
     Unknown,
 }
 
-/// Connections that changed in the same way for the same reasons: from each of the sources to each
-/// of the destinations, but for a pod and itself ([`Difference::pairs`]).
+/// Connections that changed in the same way: from each of the sources to each of the destinations, but
+/// for a pod and itself ([`Difference::pairs`]).
 #[derive(Debug, Clone)]
 pub struct Change {
     /// What became of them.
@@ -113,13 +115,14 @@ pub struct Change {
     pub lost: Reach,
     /// The ports that cannot be told.
     pub unknown: Reach,
-    /// Why; empty where it cannot be told.
-    pub causes: Vec<Cause>,
+    /// Why, by direction: what is said of a source's egress holds to each of the destinations, and what is
+    /// said of a destination's ingress from each of the sources. Empty where it cannot be told.
+    pub reasons: Vec<Reason>,
     /// Whether policies that were not understood could change it (H2).
     pub incomplete: bool,
-    /// From these.
+    /// From these, sorted.
     pub sources: Vec<UnitId>,
-    /// To these.
+    /// To these, sorted.
     pub destinations: Vec<UnitId>,
 }
 
@@ -185,6 +188,8 @@ pub struct Difference {
     pub alike_unknown: usize,
     /// Whether answers of a side rest on assumptions about addresses (B8).
     pub assumes: Both<bool>,
+    /// The source that is the same single pod as a destination, for each destination (A6).
+    itself: Vec<Option<UnitId>>,
 }
 
 impl Difference {
@@ -203,6 +208,7 @@ impl Difference {
         let units::Roles { sources, destinations } = roles;
         let Both { old, new } = sides;
         Difference {
+            itself: itself(&sources.units, &destinations.units),
             sources: sources.units,
             destinations: destinations.units,
             changes: found.changes,
@@ -225,36 +231,37 @@ impl Difference {
 
     /// How many connections a change is about; the addresses outside of a family count as one.
     pub fn count(&self, change: &Change) -> usize {
-        let end = |unit: &Unit, id: usize| match &unit.outside {
-            Some((family, _)) => (true, *family as usize),
-            None => (false, id),
-        };
-        let ends = |ids: &[UnitId], units: &[Unit]| {
-            let ends = ids.iter().filter_map(|id| Some(end(units.get(*id as usize)?, *id as usize)));
-            ends.collect::<BTreeSet<_>>().len()
-        };
-        let all = ends(&change.sources, &self.sources) * ends(&change.destinations, &self.destinations);
-        let single = |id: &UnitId| self.sources.get(*id as usize).filter(|unit| unit.single).map(|unit| &unit.members);
-        let sources: FxHashSet<&Both<Vec<EndpointId>>> = change.sources.iter().filter_map(single).collect();
-        let destinations = change.destinations.iter().filter_map(|id| self.destinations.get(*id as usize));
-        let itself = destinations.filter(|d| d.single && sources.contains(&d.members)).count();
-        all.saturating_sub(itself)
+        self.count_all([change])
+    }
+
+    /// How many connections some changes of one kind are about; the addresses outside of a family count as
+    /// one, also where several changes are about them.
+    pub fn count_all<'d>(&self, changes: impl IntoIterator<Item = &'d Change>) -> usize {
+        let mut inside = 0;
+        let mut outside: FxHashSet<(Option<UnitId>, Option<UnitId>, Family)> = FxHashSet::default();
+        for change in changes {
+            let (sources, from) = parted(&change.sources, &self.sources);
+            let (destinations, to) = parted(&change.destinations, &self.destinations);
+            let same = |id: &UnitId| self.itself.get(*id as usize).copied().flatten();
+            let itself = destinations.iter().filter_map(same).filter(|id| sources.binary_search(id).is_ok()).count();
+            inside += (sources.len() * destinations.len()).saturating_sub(itself);
+            outside.extend(to.iter().flat_map(|family| sources.iter().map(|id| (Some(*id), None, *family))));
+            outside.extend(from.iter().flat_map(|family| destinations.iter().map(|id| (None, Some(*id), *family))));
+        }
+        inside + outside.len()
     }
 
     /// How many connections came to what.
     pub fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        for change in &self.changes {
-            let place = match change.kind {
-                Kind::Unknown => &mut counts.unknown,
-                _ if change.incomplete => &mut counts.incomplete,
-                Kind::Opened => &mut counts.opened,
-                Kind::Closed => &mut counts.closed,
-                Kind::Changed => &mut counts.changed,
-            };
-            *place += self.count(change);
+        let of = |wanted: &dyn Fn(&Change) -> bool| self.count_all(self.changes.iter().filter(|c| wanted(c)));
+        let told = |kind| of(&|change: &Change| change.kind == kind && !change.incomplete);
+        Counts {
+            opened: told(Kind::Opened),
+            closed: told(Kind::Closed),
+            changed: told(Kind::Changed),
+            incomplete: of(&|change| change.kind != Kind::Unknown && change.incomplete),
+            unknown: of(&|change| change.kind == Kind::Unknown),
         }
-        counts
     }
 
     /// What became of a policy.
@@ -276,6 +283,19 @@ impl Difference {
 /// Whether a source and a destination are one and the same pod.
 fn is_itself(from: &Unit, to: &Unit) -> bool {
     from.single && to.single && from.members == to.members
+}
+
+/// The units that are inside, and the families of those that are outside.
+fn parted(ids: &[UnitId], units: &[Unit]) -> (Vec<UnitId>, BTreeSet<Family>) {
+    let outside = |id: &UnitId| units.get(*id as usize)?.outside.as_ref().map(|(family, _)| *family);
+    let inside = ids.iter().copied().filter(|id| outside(id).is_none()).collect();
+    (inside, ids.iter().filter_map(outside).collect())
+}
+
+fn itself(sources: &[Unit], destinations: &[Unit]) -> Vec<Option<UnitId>> {
+    let singles = (0..).zip(sources).filter(|(_, unit)| unit.single).map(|(id, unit)| (&unit.members, id));
+    let singles: FxHashMap<&Both<Vec<EndpointId>>, UnitId> = singles.collect();
+    destinations.iter().map(|unit| singles.get(&unit.members).copied().filter(|_| unit.single)).collect()
 }
 
 fn families(compiled: &Both<&Compiled>) -> Families {

@@ -83,8 +83,8 @@ fn find(revision: &Revision, warn: &mut dyn FnMut(&Diagnostic)) -> Result<Vec<Bl
         return Err(error.help("give a path that exists, or REVISION:PATH inside a git repository"));
     }
     let commit = format!("{}^{{tree}}", revision.revision);
-    if let Err(message) = ask(&["rev-parse", "--verify", "--end-of-options", &commit])? {
-        let error = Diagnostic::error(format!("git knows no revision `{}`: {message}", revision.revision));
+    if ask(&["rev-parse", "--verify", "--end-of-options", &commit])?.is_err() {
+        let error = Diagnostic::error(format!("git knows no revision `{}`", revision.revision));
         return Err(error.help(if is_shallow()? {
             "this clone is shallow: fetch the whole history with `git fetch --unshallow`, or in CI with depth 0 \
              (`fetch-depth: 0`)"
@@ -95,9 +95,10 @@ fn find(revision: &Revision, warn: &mut dyn FnMut(&Diagnostic)) -> Result<Vec<Bl
     let named = revision.to_string();
     let id = match ask(&["rev-parse", "--verify", "--end-of-options", &named])? {
         Ok(id) => line(&id),
-        Err(message) => {
+        Err(_) => {
             let help = "paths count from the root of the repository; with ./ in front from the current directory";
-            return Err(Diagnostic::error(format!("`{named}`: {message}")).help(help));
+            let message = format!("the revision `{}` has no `{}`", revision.revision, revision.path);
+            return Err(Diagnostic::error(message).help(help));
         }
     };
     let kind = ask(&["cat-file", "-t", &id])?.map(|kind| line(&kind));

@@ -18,6 +18,9 @@ use kube::{Client, Config};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+/// What the names of live lists begin with.
+pub const LIVE: &str = "cluster ";
+
 /// How many items one page holds at most; what `kubectl` asks for.
 const PAGE_LIMIT: usize = 500;
 /// How often one list starts again after its continue token expired.
@@ -314,7 +317,7 @@ async fn list(
         let head: ListHead = parse(&target, &json)?;
         let items = head.items.map_or(0, |items| items.len());
         total += items;
-        pages.push(LivePage { source: format!("cluster {}: {}", server.name, resource.label), json, items });
+        pages.push(LivePage { source: format!("{LIVE}{}: {}", server.name, resource.label), json, items });
         progress(&resource.label, total);
         match head.metadata.next.filter(|next| !next.is_empty()) {
             None => return Ok(pages),

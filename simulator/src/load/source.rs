@@ -1,6 +1,6 @@
 //! One word for where objects come from: a path, a git revision, a live cluster.
 
-use super::live::ClusterRef;
+use super::live::{ClusterRef, LIVE};
 use std::path::Path;
 
 /// Where objects come from.
@@ -56,6 +56,12 @@ impl Source {
             _ => Source::Path(word.to_owned()),
         }
     }
+}
+
+/// Whether the name of a source is that of a live list rather than of a file, which has lines that one can
+/// look up.
+pub fn is_live(name: &str) -> bool {
+    name.strip_prefix(LIVE).is_some_and(|rest| rest.contains(": "))
 }
 
 #[cfg(test)]

@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 /// The namespace (`None` outside the cluster) and the name of what is summarised.
 pub type Member<'m> = (Option<&'m str>, &'m str);
 
+/// How many namespaces are shown.
+const PARTS: usize = 24;
+
 /// How many entities each namespace has, to say `ns/*` where all of them are meant.
+#[derive(Clone)]
 pub struct Whole<'t> {
     totals: HashMap<Option<&'t str>, usize>,
     /// How many names of a namespace are shown.
@@ -22,6 +26,11 @@ impl<'t> Whole<'t> {
         Whole { totals, shown }
     }
 
+    /// The same with so many names of a namespace shown.
+    pub fn showing(&self, shown: usize) -> Self {
+        Whole { shown, ..self.clone() }
+    }
+
     /// How many entities are outside the cluster.
     pub fn outside(&self) -> usize {
         self.totals.get(&None).copied().unwrap_or(0)
@@ -29,6 +38,11 @@ impl<'t> Whole<'t> {
 
     /// The members in few words. `but` is one that is left out and makes them no less whole.
     pub fn summary<'m>(&self, members: impl Iterator<Item = Member<'m>>, but: Option<Member<'_>>) -> String {
+        shortened(&self.parts(members, but), PARTS)
+    }
+
+    /// The members, those of a namespace together.
+    pub fn parts<'m>(&self, members: impl Iterator<Item = Member<'m>>, but: Option<Member<'_>>) -> Vec<String> {
         let mut by_namespace: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
         for (namespace, name) in members {
             by_namespace.entry(namespace).or_default().push(name);
@@ -56,7 +70,7 @@ impl<'t> Whole<'t> {
                 None => parts.push(names.join(", ")),
             }
         }
-        shortened(&parts, 24)
+        parts
     }
 }
 

@@ -1,17 +1,19 @@
 //! A difference for programs: `docs/schemas/diff.schema.json`.
 
-use super::{Places, fate_word, notes, reasons, rule_fate, word};
+use super::{Names, Places, fate_word, lines, notes, rule_fate, word};
 use crate::load::Loaded;
 use crate::report::answer_json::{ForeignJson, SCHEMA_VERSION};
 use netsim_shared::compile::EndpointId;
 use netsim_shared::diagnostic::Place;
-use netsim_shared::difference::{Both, Cause, Change, Difference, Fate, Lone, Say, Unit, UnitId};
+use netsim_shared::difference::{Both, Cause, Change, Difference, Fate, Lone, Reason, Say, Unit, UnitId};
 use netsim_shared::list::{Entity, Reach};
 use netsim_shared::net::{Family, to_blocks};
 use netsim_shared::object::Path;
+use netsim_shared::policy::Direction;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write};
+use std::sync::Arc;
 
 /// Writes it, a change a line.
 pub fn write(out: &mut dyn Write, difference: &Difference, sides: Both<&Loaded>) -> io::Result<()> {
@@ -25,10 +27,20 @@ pub fn write(out: &mut dyn Write, difference: &Difference, sides: Both<&Loaded>)
         "added": difference.lone.new.names.len(),
         "removed": difference.lone.old.names.len(),
     });
-    let mut places = Places::default();
+    let (names, mut places) = (Names::new(difference), Places::default());
+    let mut causes = Causes::default();
     write!(out, "{{\"schemaVersion\":\"{SCHEMA_VERSION}\",\"counts\":{counts},\"changes\":[")?;
     for (i, change) in difference.changes.iter().enumerate() {
-        write!(out, "{}{}", if i > 0 { ",\n" } else { "\n" }, change_json(difference, change, &mut places))?;
+        write!(
+            out,
+            "{}{}",
+            if i > 0 { ",\n" } else { "\n" },
+            change_json(difference, change, &names, &mut places, &mut causes)
+        )?;
+    }
+    write!(out, "\n],\"causes\":[")?;
+    for (i, cause) in causes.in_order().into_iter().enumerate() {
+        write!(out, "{}{}", if i > 0 { ",\n" } else { "\n" }, cause_json(difference, cause, &mut places))?;
     }
     write!(out, "\n],\"groups\":{},\"policies\":{}", groups(difference, sides), policies(difference, &mut places))?;
     for (key, lone) in [("added", &difference.lone.new), ("removed", &difference.lone.old)] {
@@ -64,7 +76,30 @@ fn names(units: &[Unit], ids: &[UnitId]) -> Vec<String> {
     names.collect()
 }
 
-fn change_json(difference: &Difference, change: &Change, places: &mut Places) -> Value {
+/// The causes of all changes, numbered: changes have many in common.
+#[derive(Default)]
+struct Causes<'d>(HashMap<(*const Cause, &'d [UnitId]), (usize, &'d Reason)>);
+
+impl<'d> Causes<'d> {
+    fn number(&mut self, reason: &'d Reason) -> usize {
+        let next = self.0.len();
+        self.0.entry((Arc::as_ptr(&reason.cause), &reason.of)).or_insert((next, reason)).0
+    }
+
+    fn in_order(self) -> Vec<&'d Reason> {
+        let mut all: Vec<(usize, &Reason)> = self.0.into_values().collect();
+        all.sort_by_key(|(number, _)| *number);
+        all.into_iter().map(|(_, reason)| reason).collect()
+    }
+}
+
+fn change_json<'d>(
+    difference: &Difference,
+    change: &'d Change,
+    known: &Names<'_>,
+    places: &mut Places,
+    causes: &mut Causes<'d>,
+) -> Value {
     let mut value = Map::new();
     value.insert("kind".to_owned(), word(change.kind).into());
     value.insert("sources".to_owned(), names(&difference.sources, &change.sources).into());
@@ -74,20 +109,26 @@ fn change_json(difference: &Difference, change: &Change, places: &mut Places) ->
             value.insert(key.to_owned(), ranges(reach));
         }
     }
-    let causes: Vec<Value> = change.causes.iter().map(|cause| cause_json(difference, cause, places)).collect();
-    value.insert("causes".to_owned(), causes.into());
-    let said = reasons(difference, change, places);
-    let said: Vec<String> = said.into_iter().map(|reason| format!("{}: {}", reason.direction, reason.text)).collect();
+    let numbers: Vec<usize> = change.reasons.iter().map(|reason| causes.number(reason)).collect();
+    value.insert("causes".to_owned(), numbers.into());
+    let said = lines(difference, known, change, places);
+    let said: Vec<String> = said.into_iter().map(|line| format!("{}: {}", line.about, line.text)).collect();
     value.insert("reasons".to_owned(), said.into());
     value.insert("incomplete".to_owned(), change.incomplete.into());
     value.into()
 }
 
-fn cause_json(difference: &Difference, cause: &Cause, places: &mut Places) -> Value {
-    match cause {
-        Cause::OwnNode { gained } => json!({"ownNode": if *gained { "new" } else { "old" }}),
+fn cause_json(difference: &Difference, reason: &Reason, places: &mut Places) -> Value {
+    match &*reason.cause {
+        Cause::OwnNode { gained } => {
+            json!({"ownNode": if *gained { "new" } else { "old" }, "of": names(&difference.sources, &reason.of)})
+        }
         Cause::Policies { direction, gained, ports, before, after } => json!({
             "direction": direction.field(),
+            "of": names(match direction {
+                Direction::Egress => &difference.sources,
+                Direction::Ingress => &difference.destinations,
+            }, &reason.of),
             "effect": if *gained { "opened" } else { "closed" },
             "ports": ranges(ports),
             "old": say(difference, before, false, places),

@@ -1,13 +1,15 @@
 //! A difference as a comment on a pull request.
 
-use super::{Names, Places, Reason, count, headline, lone, notes, policies, ports, reasons, shown, word};
-use netsim_shared::difference::{Difference, Kind};
+use super::{Entry, Line, Names, Places, count, entries, headline, lines, lone, notes, policies, ports, shown, word};
+use netsim_shared::difference::Difference;
 use std::io::{self, Write};
 
 /// How many characters a comment on GitHub may have.
 const LIMIT: usize = 65_536;
 /// What is kept free for what stands below the tables.
 const RESERVE: usize = 4_000;
+/// How many changes have a row of their own.
+const CHANGES: usize = 100;
 /// How many rows stand open; longer tables are folded.
 const OPEN_ROWS: usize = 12;
 
@@ -72,35 +74,31 @@ fn changes(difference: &Difference) -> Vec<Table> {
     let names = Names::new(difference);
     let mut places = Places::default();
     let mut tables: Vec<Table> = Vec::new();
-    for (kind, incomplete) in [Kind::Opened, Kind::Closed, Kind::Changed, Kind::Unknown]
-        .into_iter()
-        .flat_map(|kind| [(kind, false), (kind, true)])
-    {
-        let mut connections = 0;
-        let mut rows = Vec::new();
-        for change in difference.changes.iter().filter(|c| (c.kind, c.incomplete) == (kind, incomplete)) {
-            connections += difference.count(change);
-            let why: Vec<String> = reasons(difference, change, &mut places).iter().map(why).collect();
-            rows.push(format!(
+    let entries = entries(difference, CHANGES);
+    for alike in entries.chunk_by(|a, b| (a.change.kind, a.change.incomplete) == (b.change.kind, b.change.incomplete)) {
+        let Some(first) = alike.first() else { continue };
+        let connections = alike.iter().map(|entry| entry.connections).sum::<usize>();
+        let row = |entry: &Entry<'_>| {
+            let why: Vec<String> = lines(difference, &names, &entry.change, &mut places).iter().map(escaped).collect();
+            format!(
                 "| {} | {} | {} | {} |\n",
-                escape(&names.sources(change)),
-                escape(&names.destinations(change)),
-                escape(&ports(change)),
+                escape(&names.sources(&entry.change)),
+                escape(&names.destinations(&entry.change)),
+                escape(&ports(&entry.change)),
                 why.join("<br>")
-            ));
-        }
-        if !rows.is_empty() {
-            let incomplete = if incomplete { ", incomplete" } else { "" };
-            let title = format!("{}{incomplete}: {}", word(kind), count(connections, "connection"));
-            tables.push(Table { title, head: "| from | to | ports | why |\n| --- | --- | --- | --- |\n", rows });
-        }
+            )
+        };
+        let rows = alike.iter().map(row).collect();
+        let incomplete = if first.change.incomplete { ", incomplete" } else { "" };
+        let title = format!("{}{incomplete}: {}", word(first.change.kind), count(connections, "connection"));
+        tables.push(Table { title, head: "| from | to | ports | why |\n| --- | --- | --- | --- |\n", rows });
     }
     tables
 }
 
-fn why(reason: &Reason) -> String {
-    let place = reason.place.as_ref().map_or(String::new(), |place| format!(" {}", code(&shown(place))));
-    format!("{}: {}{place}", reason.direction, escape(&reason.text))
+fn escaped(line: &Line) -> String {
+    let place = line.place.as_ref().map_or(String::new(), |place| format!(" {}", code(&shown(place))));
+    format!("{}: {}{place}", escape(&line.about), escape(&line.text))
 }
 
 fn lone_tables(difference: &Difference) -> Vec<Table> {
@@ -161,7 +159,7 @@ mod tests {
         assert_eq!(code("a`b|c.yaml:3"), "`a b\\|c.yaml:3`");
     }
 
-    /// A cluster of pods that each have a rule of their own, so that no two connections are alike.
+    /// A cluster of pods that each have a rule of their own, with ports of its own.
     fn different_everywhere(pods: usize) -> Difference {
         let mut old = String::new();
         let mut new = String::new();

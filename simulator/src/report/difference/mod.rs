@@ -6,19 +6,33 @@ pub mod text;
 
 use super::diagnostics::foreign_name;
 use super::summary::{Whole, shortened};
+use crate::load::source::is_live;
 use netsim_shared::diagnostic::Place;
-use netsim_shared::difference::{Both, Cause, Change, Difference, Fate, Kind, Lone, LonePair, Say, Unit, UnitId};
+use netsim_shared::difference::{
+    Both, Cause, Change, Difference, Fate, Kind, Lone, LonePair, Reason, Say, Unit, UnitId,
+};
 use netsim_shared::evaluate::RuleRef;
-use netsim_shared::list::Entity;
+use netsim_shared::list::{Entity, Reach};
 use netsim_shared::net::{AddressRange, Family};
 use netsim_shared::object::{ForeignPolicy, Path};
-use netsim_shared::policy::NetworkPolicy;
+use netsim_shared::policy::{Direction, NetworkPolicy};
+use netsim_shared::ports::PortSet;
 use netsim_shared::query::resolve::blocks_name;
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// How many names of a namespace are shown before `and N more`.
 const SHOWN: usize = 5;
+/// How many namespaces are shown where connections come from or go to.
+const NAMESPACES: usize = 10;
+/// How many of those that a reason is about are shown.
+const CONCERNED: usize = 3;
+/// How many policies of which the same is said have a line of their own, with their place.
+const LINES_ALIKE: usize = 3;
+/// How many lines of reasons are shown for each direction.
+const LINES: usize = 8;
 
 /// The word for what became of connections.
 pub fn word(kind: Kind) -> &'static str {
@@ -103,17 +117,33 @@ impl<'d> Names<'d> {
 
     /// Where connections come from.
     pub fn sources(&self, change: &Change) -> String {
-        few(&self.sources, &self.difference.sources, &change.sources)
+        few(&self.sources, &self.difference.sources, &change.sources, NAMESPACES)
     }
 
     /// Where they go.
     pub fn destinations(&self, change: &Change) -> String {
-        few(&self.destinations, &self.difference.destinations, &change.destinations)
+        few(&self.destinations, &self.difference.destinations, &change.destinations, NAMESPACES)
+    }
+
+    /// Whose egress or ingress something is said of; nothing where it is that of all in a change.
+    fn concerned(&self, change: &Change, direction: Direction, ids: &[UnitId]) -> Option<String> {
+        let (whole, units, all) = match direction {
+            Direction::Egress => (&self.sources, &self.difference.sources, &change.sources),
+            Direction::Ingress => (&self.destinations, &self.difference.destinations, &change.destinations),
+        };
+        (ids.len() < all.len()).then(|| few(whole, units, ids, CONCERNED))
     }
 }
 
+/// The first namespaces, and how many there are more; where there are more, with one name each.
+fn few(whole: &Whole<'_>, all: &[Unit], ids: &[UnitId], most: usize) -> String {
+    let parts_by = |whole: &Whole<'_>| parts(whole, all, ids);
+    let told = parts_by(whole);
+    if told.len() <= most { told.join(", ") } else { shortened(&parts_by(&whole.showing(1)), most) }
+}
+
 /// Addresses outside are told as the blocks that they make up together.
-fn few(whole: &Whole<'_>, all: &[Unit], ids: &[UnitId]) -> String {
+fn parts(whole: &Whole<'_>, all: &[Unit], ids: &[UnitId]) -> Vec<String> {
     let units: Vec<&Unit> = ids.iter().filter_map(|id| all.get(*id as usize)).collect();
     let mut ranges: BTreeMap<Family, Vec<AddressRange>> = BTreeMap::new();
     let mut outside = 0;
@@ -127,8 +157,9 @@ fn few(whole: &Whole<'_>, all: &[Unit], ids: &[UnitId]) -> String {
         ranges.into_iter().map(|(family, ranges)| blocks_name(family, &joined(ranges))).collect()
     };
     let inside = units.iter().filter(|unit| unit.outside.is_none());
-    let members = inside.map(|unit| (unit.namespace.as_deref(), unit.name.as_str()));
-    whole.summary(members.chain(merged.iter().map(|name| (None, name.as_str()))), None)
+    let mut parts = whole.parts(inside.map(|unit| (unit.namespace.as_deref(), unit.name.as_str())), None);
+    parts.extend(whole.parts(merged.iter().map(|name| (None, name.as_str())), None));
+    parts
 }
 
 /// Ranges that follow one another are one.
@@ -147,21 +178,104 @@ fn joined(mut ranges: Vec<AddressRange>) -> Vec<AddressRange> {
 /// What became of the ports.
 pub fn ports(change: &Change) -> String {
     match change.kind {
-        Kind::Opened => change.gained.to_string(),
-        Kind::Closed => change.lost.to_string(),
-        Kind::Unknown => change.unknown.to_string(),
+        Kind::Opened => ports_of(&change.gained),
+        Kind::Closed => ports_of(&change.lost),
+        Kind::Unknown => ports_of(&change.unknown),
         Kind::Changed => {
             let parts = [("opened", &change.gained), ("closed", &change.lost)];
             let parts = parts.iter().filter(|(_, reach)| !reach.is_empty());
-            parts.map(|(word, reach)| format!("{word} {reach}")).collect::<Vec<_>>().join("; ")
+            parts.map(|(word, reach)| format!("{word} {}", ports_of(reach))).collect::<Vec<_>>().join("; ")
         }
     }
 }
 
+/// Ports in few words: nearly all are told by those that are not among them.
+fn ports_of(reach: &Reach) -> String {
+    let others = PortSet::all().difference(&reach.ports);
+    if reach.in_one_family.is_empty() && !others.is_empty() && others.ranges().len() < reach.ports.ranges().len() {
+        format!("all but {others}")
+    } else {
+        reach.to_string()
+    }
+}
+
+/// What is told as one.
+pub struct Entry<'d> {
+    /// What became of which connections. Where several changes are told as one, not each source has to
+    /// have to do with each destination.
+    pub change: Cow<'d, Change>,
+    /// How many connections it stands for.
+    connections: usize,
+}
+
+impl Entry<'_> {
+    /// How many connections there are, and of how many that could be; nothing where it goes without saying.
+    pub fn size(&self, difference: &Difference) -> Option<String> {
+        let all = difference.count(&self.change);
+        match self.connections {
+            _ if self.change.kind == Kind::Unknown => None,
+            n if n < all => Some(format!("{n} of {}", count(all, "connection"))),
+            n if n > 1 => Some(count(n, "connection")),
+            _ => None,
+        }
+    }
+}
+
+/// What is told: each change by itself, or, where there are more than `most`, those of the same kind and
+/// ports as one.
+pub fn entries(difference: &Difference, most: usize) -> Vec<Entry<'_>> {
+    if difference.changes.len() <= most {
+        let alone = |change| Entry { change: Cow::Borrowed(change), connections: difference.count(change) };
+        return difference.changes.iter().map(alone).collect();
+    }
+    let mut alike: HashMap<(Kind, bool, [&Reach; 3]), Vec<&Change>> = HashMap::new();
+    for change in &difference.changes {
+        let key = (change.kind, change.incomplete, [&change.gained, &change.lost, &change.unknown]);
+        alike.entry(key).or_default().push(change);
+    }
+    let together = |changes: Vec<&'_ Change>| {
+        let connections = difference.count_all(changes.iter().copied());
+        together(&changes).map(|change| Entry { change: Cow::Owned(change), connections })
+    };
+    let mut entries: Vec<Entry<'_>> = alike.into_values().filter_map(together).collect();
+    entries.sort_by_cached_key(|entry| {
+        let change = &entry.change;
+        (change.kind, change.incomplete, Reverse(entry.connections), change.destinations.clone(), ports(change))
+    });
+    entries
+}
+
+/// Changes of the same kind and ports as one, which is about all that they are about.
+fn together(changes: &[&Change]) -> Option<Change> {
+    fn all<'c>(ids: impl Iterator<Item = &'c Vec<UnitId>>) -> Vec<UnitId> {
+        ids.flatten().copied().collect::<BTreeSet<UnitId>>().into_iter().collect()
+    }
+    let mut reasons: Vec<Reason> = Vec::new();
+    let mut places: HashMap<*const Cause, usize> = HashMap::new();
+    for reason in changes.iter().flat_map(|change| &change.reasons) {
+        let place = *places.entry(Arc::as_ptr(&reason.cause)).or_insert(reasons.len());
+        match reasons.get_mut(place) {
+            Some(known) => known.of.extend(&reason.of),
+            None => reasons.push(reason.clone()),
+        }
+    }
+    for reason in &mut reasons {
+        reason.of.sort_unstable();
+        reason.of.dedup();
+    }
+    reasons.sort_by_key(|reason| Reverse(reason.of.len()));
+    Some(Change {
+        reasons,
+        sources: all(changes.iter().map(|change| &change.sources)),
+        destinations: all(changes.iter().map(|change| &change.destinations)),
+        ..(*changes.first()?).clone()
+    })
+}
+
 /// One line of a reason: what it says, and where that stands.
-pub struct Reason {
-    /// The direction that it is about.
-    pub direction: &'static str,
+pub struct Line {
+    /// The direction that it is about, and whose it is where it is not that of all.
+    pub about: String,
     /// What it says.
     pub text: String,
     /// The place of the policy or rule.
@@ -173,57 +287,133 @@ pub struct Reason {
 pub struct Places(HashMap<(*const NetworkPolicy, Path), Option<Place>>);
 
 impl Places {
-    /// The place of a part of a policy.
+    /// The place of a part of a policy. A line in an API server's answer tells nobody anything.
     pub fn of(&mut self, policy: &Arc<NetworkPolicy>, path: &Path) -> Option<Place> {
+        if is_live(&policy.origin.source) {
+            return None;
+        }
         let key = (Arc::as_ptr(policy), path.clone());
         self.0.entry(key).or_insert_with(|| policy.origin.place_of(path)).clone()
     }
 }
 
-/// Why a change came about, line by line.
-pub fn reasons(difference: &Difference, change: &Change, places: &mut Places) -> Vec<Reason> {
-    let mut lines = Vec::new();
-    for cause in &change.causes {
-        let Cause::Policies { direction, gained, ports, before, after } = cause else {
-            let Cause::OwnNode { gained } = cause else { continue };
-            let text = if *gained { "it is the pod's own node now" } else { "it is no longer the pod's own node" };
-            lines.push(Reason { direction: "node", text: text.to_owned(), place: None });
+/// What is said of a policy or a rule.
+#[derive(PartialEq, Eq, Hash, Clone)]
+struct Saying {
+    direction: Direction,
+    start: &'static str,
+    fate: Option<&'static str>,
+    /// Where it is not about all ports of the change.
+    ports: Option<String>,
+}
+
+/// A policy or rule, or several, of which something is said.
+struct Said<'r> {
+    names: String,
+    /// What to look up the place of.
+    at: Option<(&'r Arc<NetworkPolicy>, Path)>,
+    of: Vec<UnitId>,
+}
+
+/// Why a change came about, line by line. The same is said once: of several policies in one line.
+pub fn lines(difference: &Difference, names: &Names<'_>, change: &Change, places: &mut Places) -> Vec<Line> {
+    let mut order: Vec<Saying> = Vec::new();
+    let mut sayings: HashMap<Saying, BTreeMap<String, Said<'_>>> = HashMap::new();
+    let mut node = None;
+    for reason in &change.reasons {
+        let Cause::Policies { direction, gained, ports, .. } = &*reason.cause else {
+            let Cause::OwnNode { gained } = &*reason.cause else { continue };
+            node = Some(if *gained { "it is the pod's own node now" } else { "it is no longer the pod's own node" });
             continue;
         };
         let whole = if *gained { &change.gained } else { &change.lost };
-        let of_ports = if ports == whole { String::new() } else { format!(", for {ports}") };
-        let mut line = |text: String, place| {
-            lines.push(Reason { direction: direction.field(), text: text + &of_ports, place });
-        };
-        let (closed, open) = if *gained { (before, after) } else { (after, before) };
-        let Say::Denied(isolating) = closed else { continue };
-        let mut isolation = |start: &str, places: &mut Places| {
-            for policy in isolating {
-                let fate = policy_fate(difference, policy);
-                line(
-                    format!("{start} {}/{} ({fate})", policy.namespace, policy.name),
-                    places.of(policy, &Path::default()),
-                );
+        let ports = (ports != whole).then(|| ports_of(ports));
+        for (start, fate, said) in say(difference, reason) {
+            let saying = Saying { direction: *direction, start, fate, ports: ports.clone() };
+            let all = sayings.entry(saying).or_insert_with_key(|saying| {
+                order.push(saying.clone());
+                BTreeMap::new()
+            });
+            match all.get_mut(&said.names) {
+                Some(known) => known.of.extend(said.of),
+                None => _ = all.insert(said.names.clone(), said),
             }
-        };
-        match open {
-            Say::NotIsolated => isolation(if *gained { "no longer isolated by" } else { "now isolated by" }, places),
-            Say::Allowed(rules) => {
-                let start = if *gained { "allowed by" } else { "no longer allowed by" };
-                for rule in rules {
-                    let fate = rule_fate(difference, rule, *gained);
-                    line(format!("{start} {} ({fate})", rule.name()), places.of(&rule.policy, &rule.path()));
-                }
-                let own = |policy: &Arc<NetworkPolicy>| rules.iter().any(|rule| rule.policy.name == policy.name);
-                if !*gained && !isolating.iter().all(own) {
-                    let names: Vec<String> = isolating.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect();
-                    line(format!("isolated by {}", shortened(&names, SHOWN)), None);
-                }
-            }
-            Say::Denied(_) => {}
         }
     }
+    order.sort_by_key(|saying| saying.direction == Direction::Ingress);
+    let mut lines: Vec<Line> = Vec::new();
+    let mut left_out = BTreeMap::new();
+    let mut shown = BTreeMap::new();
+    for saying in order {
+        let mut all: Vec<Said<'_>> = sayings.remove(&saying).unwrap_or_default().into_values().collect();
+        let Saying { direction, start, fate, ports } = saying;
+        // Who isolates besides is told in one line, as it has no place of its own.
+        if all.len() > LINES_ALIKE || (fate.is_none() && all.len() > 1) {
+            let names: Vec<&str> = all.iter().map(|said| said.names.as_str()).collect();
+            let of = all.iter().flat_map(|said| &said.of).copied().collect();
+            all = vec![Said { names: shortened(&names, SHOWN), at: None, of }];
+        }
+        for mut said in all {
+            let n: &mut usize = shown.entry(direction.field()).or_default();
+            *n += 1;
+            if *n > LINES {
+                *left_out.entry(direction.field()).or_insert(0) += 1;
+                continue;
+            }
+            said.of.sort_unstable();
+            said.of.dedup();
+            let concerned = names.concerned(change, direction, &said.of);
+            let of = concerned.map(|who| format!(" of {who}")).unwrap_or_default();
+            let fate = fate.map(|fate| format!(" ({fate})")).unwrap_or_default();
+            let ports = ports.as_ref().map(|ports| format!(", for {ports}")).unwrap_or_default();
+            lines.push(Line {
+                about: format!("{}{of}", direction.field()),
+                text: format!("{start} {}{fate}{ports}", said.names),
+                place: said.at.and_then(|(policy, path)| places.of(policy, &path)),
+            });
+        }
+    }
+    let more = |(direction, n): (&str, usize)| Line {
+        about: direction.to_owned(),
+        text: format!("and {}", count(n, "more reason")),
+        place: None,
+    };
+    lines.extend(left_out.into_iter().map(more));
+    lines.extend(node.map(|text| Line { about: "node".to_owned(), text: text.to_owned(), place: None }));
     lines
+}
+
+/// What is said of policies and rules: how it starts, what became of them, which they are.
+fn say<'r>(difference: &Difference, reason: &'r Reason) -> Vec<(&'static str, Option<&'static str>, Said<'r>)> {
+    let Cause::Policies { gained, before, after, .. } = &*reason.cause else { return Vec::new() };
+    let (closed, open) = if *gained { (before, after) } else { (after, before) };
+    let Say::Denied(isolating) = closed else { return Vec::new() };
+    let name = |policy: &NetworkPolicy| format!("{}/{}", policy.namespace, policy.name);
+    let said = |names, at| Said { names, at, of: reason.of.clone() };
+    match open {
+        Say::NotIsolated => {
+            let start = if *gained { "no longer isolated by" } else { "now isolated by" };
+            let of = |policy: &'r Arc<NetworkPolicy>| {
+                (start, Some(policy_fate(difference, policy)), said(name(policy), Some((policy, Path::default()))))
+            };
+            isolating.iter().map(of).collect()
+        }
+        Say::Allowed(rules) => {
+            let start = if *gained { "allowed by" } else { "no longer allowed by" };
+            let of = |rule: &'r RuleRef| {
+                let fate = rule_fate(difference, rule, *gained);
+                (start, Some(fate), said(rule.name(), Some((&rule.policy, rule.path()))))
+            };
+            let mut all: Vec<_> = rules.iter().map(of).collect();
+            let own = |policy: &Arc<NetworkPolicy>| rules.iter().any(|rule| rule.policy.name == policy.name);
+            if !*gained && !isolating.iter().all(own) {
+                let names: Vec<String> = isolating.iter().map(|policy| name(policy)).collect();
+                all.extend(names.into_iter().map(|name| ("isolated by", None, said(name, None))));
+            }
+            all
+        }
+        Say::Denied(_) => Vec::new(),
+    }
 }
 
 /// What a policy that did not change does otherwise is because of labels.
