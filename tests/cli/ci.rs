@@ -1,6 +1,5 @@
 //! What `deploy/ci/` and `.pre-commit-hooks.yaml` offer to other repositories is sound, and its commands run.
 
-use crate::generated::commands;
 use crate::run::{Answer, PROGRAM, Scratch, copy, quiet, repository, root, run, text_of};
 use netsim_testkit::documents::fenced;
 use netsim_testkit::yaml::json;
