@@ -2,10 +2,10 @@
 //!
 //! Who is in both is matched by workload, and bare pods by name; addresses and the names of a
 //! workload's pods play no part. What stands on one side only is told apart from changes
-//! ([`lone`]). Each cluster's relation is worked out by classes as for a list; a workload's class
-//! before and its class after are one combined class ([`units`]), and only pairs of combined classes
-//! that differ are expanded ([`compare`]). So the cost follows what the policies of both sides
-//! distinguish. Why a connection changed is found for each direction by itself ([`cause`]): the reason in
+//! (`lone`). Each cluster's relation is worked out by classes as for a list; a workload's class
+//! before and its class after are one combined class (`units`), and only pairs of combined classes
+//! that differ are expanded (`compare`). So the cost follows what the policies of both sides
+//! distinguish. Why a connection changed is found for each direction by itself (`cause`): the reason in
 //! the egress of a source is told once for all destinations, and the one in the ingress of a destination
 //! once for all sources, not once for each pair.
 

@@ -26,7 +26,7 @@ pub struct Diff {
 /// `what-if`
 #[derive(Debug, Args)]
 pub struct WhatIf {
-    /// What is there now: a path, REVISION:PATH, or live[:CONTEXT]; repeatable [default: live]
+    /// What is there now: a path, REVISION:PATH, or live:CONTEXT; repeatable [default: live]
     #[arg(long, value_name = "SOURCE")]
     pub base: Vec<String>,
     /// Take this NetworkPolicy away; repeatable
