@@ -19,6 +19,7 @@ use netsim_shared::query::{Question, Resolver, Verdict, ask, combine};
 use netsim_shared::reference::{End, judge};
 use netsim_testkit::arbitrary::{self, Cluster, Manifest, Op, cluster, op, outside, read, to_yaml};
 use netsim_testkit::property::{Checked, check};
+use netsim_testkit::synthetic::{Format, Synthetic};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -840,4 +841,40 @@ fn exclusive_assertions_agree_with_all_pairs() {
             assert!(count > 0, "no {assertion} came out as {status:?}");
         }
     }
+}
+
+/// Tests about more pairs than are asked one by one come out as all pairs together say.
+#[test]
+fn assertions_about_very_many_pairs_agree_with_all_of_them() {
+    let synthetic = Synthetic::new(200, 4, 8);
+    let read = ingest("synthetic.yaml", synthetic.text(Format::Yaml).as_bytes(), "default");
+    assert!(!read.has_errors(), "{:?}", read.diagnostics);
+    let index = ClusterIndex::new(read.objects);
+    let compiled = Compiled::new(&index, &Modes::default());
+    let ids: Vec<EndpointId> = compiled.entries().map(|(id, _)| id).collect();
+    assert!(ids.len() * ids.len() > 30_000, "only {} pods", ids.len());
+    let mut seen: BTreeSet<(&str, Status)> = BTreeSet::new();
+    for (to, protocol, port) in
+        [("*/*:8080", Protocol::Tcp, 8080), ("*/*:53/udp", Protocol::Udp, 53), ("*/*:1", Protocol::Tcp, 1)]
+    {
+        let pairs = ids.iter().flat_map(|a| ids.iter().filter(move |b| a != *b).map(move |b| (*a, *b)));
+        let outcomes: BTreeSet<Outcome> = pairs
+            .filter_map(|(a, b)| {
+                let (a, b) = (Party::Endpoint(a), Party::Endpoint(b));
+                evaluate(&compiled, a, b, protocol, port, Family::V4).map(|decision| decision.outcome)
+            })
+            .collect();
+        for (key, wanted) in [("allowed", Outcome::Allowed), ("denied", Outcome::Denied)] {
+            let suite =
+                format!("apiVersion: {API_VERSION}\nkind: {KIND}\ntests:\n  - {key}: {{from: '*/*', to: '{to}'}}\n");
+            let suite = parse("test.yaml", &suite).expect("a suite");
+            let checked =
+                Checker::new(&index, &compiled, "default").check(&suite, |_| true).expect("words of the input");
+            let status = checked.into_iter().flatten().next().expect("one test").status;
+            let holds = outcomes.iter().all(|outcome| *outcome == wanted);
+            assert_eq!(status, if holds { Status::Ok } else { Status::Failed }, "{key} {to}: {outcomes:?}");
+            seen.insert((key, status));
+        }
+    }
+    assert!(seen.len() > 1, "{seen:?}");
 }
