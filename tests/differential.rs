@@ -801,7 +801,7 @@ fn exclusive_assertions_agree_with_all_pairs() {
         let resolver = Resolver { index: &world.index, compiled: &world.compiled, default_namespace: "default" };
         let label_of = |side: &Side, of_namespace: bool, key: &str| match side {
             Side::Endpoint(_, e) if of_namespace => {
-                resolver.namespace_labels(&e.key.namespace).get(key).map(str::to_owned)
+                resolver.index.namespace_labels(&e.key.namespace).get(key).map(str::to_owned)
             }
             Side::Endpoint(_, e) => e.labels.get(key).map(str::to_owned),
             Side::Address(_) => None,
@@ -810,7 +810,7 @@ fn exclusive_assertions_agree_with_all_pairs() {
         for side in &inside {
             let Side::Endpoint(_, e) = side else { continue };
             keys.extend(e.labels.iter().map(|(key, _)| (false, key.to_owned())));
-            let of_namespace = resolver.namespace_labels(&e.key.namespace);
+            let of_namespace = resolver.index.namespace_labels(&e.key.namespace);
             keys.extend(of_namespace.iter().map(|(key, _)| (true, key.to_owned())));
         }
         let asked: Vec<(Protocol, u16)> =

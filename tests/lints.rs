@@ -22,7 +22,8 @@ use netsim_shared::ports::PortSet;
 use netsim_testkit::arbitrary::{Cluster, cluster, outside};
 use netsim_testkit::command::{root, text_of};
 use netsim_testkit::documents::examples;
-use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
+use netsim_testkit::property::check;
+use proptest::test_runner::TestCaseError;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
@@ -186,12 +187,8 @@ fn rule(id: &str) -> &'static Rule {
 /// Tries a property on random clusters, the same ones each time unless the environment says otherwise.
 /// It returns how many findings it looked at: there must be some.
 fn on_random_clusters(id: &'static str, property: impl Fn(&Cluster, &[Finding]) -> Result<(), String>) {
-    let mut config = Config { failure_persistence: None, ..Config::default() };
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        (config.cases, config.rng_seed) = (1500, RngSeed::Fixed(1));
-    }
     let seen = Cell::new(0);
-    let tried = TestRunner::new(config).run(&cluster(), |cluster| {
+    check(1500, cluster(), |cluster| {
         let index = cluster.index();
         let compiled = Compiled::new(&index, &cluster.modes);
         let context = Context::new(&index, &compiled, Vec::new(), &[]);
@@ -200,7 +197,6 @@ fn on_random_clusters(id: &'static str, property: impl Fn(&Cluster, &[Finding]) 
         seen.set(seen.get() + found.len());
         property(&cluster, &found).map_err(TestCaseError::fail)
     });
-    tried.unwrap_or_else(|why| panic!("{why}"));
     println!("{id}: {} findings", seen.get());
     assert!(seen.get() > 30, "{id}: only {} findings", seen.get());
 }
@@ -291,7 +287,7 @@ fn what_is_allowed_at_one_end_only_is_denied() {
             let context = Context::new(&index, &compiled, Vec::new(), &[]);
             let in_scope = |name: &str| match namespaces {
                 None => name == policy.namespace.as_ref(),
-                Some(selector) => selector.matches(&context.namespace_labels(name)),
+                Some(selector) => selector.matches(&context.index.namespace_labels(name)),
             };
             let subject = |e: &Endpoint| e.key.namespace == policy.namespace && policy.pod_selector.matches(&e.labels);
             let peer = |e: &Endpoint| in_scope(&e.key.namespace) && pods.matches(&e.labels);

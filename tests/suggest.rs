@@ -81,7 +81,7 @@ fn what_is_named_is_allowed_and_the_rest_is_denied() {
         let compiled = Compiled::new(&index, &cluster.modes);
         let needs: Vec<Need> =
             wishes.into_iter().filter_map(|(from, to, p, port)| need(&compiled, from, to, p, port)).collect();
-        let suggestion = suggest(&index, &cluster.modes, &Wish { namespaces: &[], dns: false, needs: &needs });
+        let suggestion = suggest(&index, &compiled, &Wish { namespaces: &[], dns: false, needs: &needs });
         let after = applied(&index, &suggestion);
         let compiled = Compiled::new(&after, &cluster.modes);
         for need in &needs {

@@ -13,8 +13,8 @@ use netsim_shared::ports::{PortRange, PortSet, Protocol};
 use netsim_shared::survey::{
     Entity, MAY_V4, MAY_V6, Missing, NamedNumber, Policy, Ports, Rule, SURE_V4, SURE_V6, Side, Survey,
 };
-use netsim_testkit::{arbitrary, fixture, synthetic::Synthetic};
-use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
+use netsim_testkit::{arbitrary, fixture, property, synthetic::Synthetic};
+use proptest::test_runner::TestCaseError;
 use std::collections::BTreeSet;
 
 fn survey(index: &ClusterIndex, compiled: &Compiled, only: &[String]) -> Survey {
@@ -203,10 +203,6 @@ fn rules_add_up_to_the_verdicts_of_all_fixtures() {
 
 #[test]
 fn rules_add_up_to_the_verdicts_of_random_clusters() {
-    let mut config = Config { failure_persistence: None, max_shrink_iters: 2000, ..Config::default() };
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        (config.cases, config.rng_seed) = (400, RngSeed::Fixed(1));
-    }
     let property = |cluster: arbitrary::Cluster| {
         let index = cluster.index();
         everybody_is_there(&index, &cluster.modes);
@@ -215,11 +211,7 @@ fn rules_add_up_to_the_verdicts_of_random_clusters() {
         check(&index, &cluster.modes, &some).map_err(TestCaseError::fail)?;
         Ok(())
     };
-    match TestRunner::new(config).run(&arbitrary::cluster(), property) {
-        Ok(()) => {}
-        Err(TestError::Fail(why, input)) => panic!("{why}\nthe smallest input found:\n{input:?}"),
-        Err(TestError::Abort(why)) => panic!("{why}"),
-    }
+    property::check(400, arbitrary::cluster(), property);
 }
 
 /// A survey of some namespaces says of their pairs what the survey of all says.

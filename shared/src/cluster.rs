@@ -2,10 +2,11 @@
 //! that an unchanged event costs nothing further.
 
 use crate::object::{
-    ClusterNode, EndpointSlice, ForeignPolicy, Life, Namespace, Object, Owner, Pod, Role, RoleBinding, Service,
-    Workload, WorkloadKind,
+    ClusterNode, EndpointSlice, ForeignPolicy, Life, NAMESPACE_NAME_LABEL, Namespace, Object, Owner, Pod, Role,
+    RoleBinding, Service, Workload, WorkloadKind,
 };
 use crate::policy::NetworkPolicy;
+use crate::selector::Labels;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -141,6 +142,12 @@ impl ClusterIndex {
     /// A namespace that is defined.
     pub fn namespace(&self, name: &str) -> Option<&Arc<Namespace>> {
         self.namespaces.get(name)
+    }
+
+    /// The labels of a namespace; one that is not defined has its name alone (B4).
+    pub fn namespace_labels(&self, name: &str) -> Labels {
+        let defined = self.namespace(name).map(|namespace| namespace.labels.clone());
+        defined.unwrap_or_else(|| Labels::default().with(NAMESPACE_NAME_LABEL, name))
     }
 
     /// A pod.

@@ -160,10 +160,7 @@ impl<'c> Known<'c> {
     }
 
     fn group(&self, direction: Direction) -> GroupId {
-        self.entry.map_or(0, |entry| match direction {
-            Direction::Ingress => entry.ingress,
-            Direction::Egress => entry.egress,
-        })
+        self.entry.map_or(0, |entry| entry.group(direction))
     }
 
     /// What it is to the rules of a direction of the other party.

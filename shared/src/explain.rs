@@ -79,10 +79,7 @@ impl Traits {
                 let Some(entry) = compiled.entry(id) else { return Traits { pod: None, address: None } };
                 let endpoint = &entry.endpoint;
                 let namespace = &endpoint.key.namespace;
-                let labels = index.namespace(namespace).map_or_else(
-                    || Labels::default().with(NAMESPACE_NAME_LABEL, namespace),
-                    |defined| defined.labels.clone(),
-                );
+                let labels = index.namespace_labels(namespace);
                 let pod = (!endpoint.host_network).then(|| (namespace.clone(), labels, endpoint.labels.clone()));
                 let address = match endpoint.addresses.get(family) {
                     Address::Known(address) => Some(*address),

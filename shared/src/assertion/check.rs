@@ -4,7 +4,7 @@ use super::reach::{Allowance, Beyond, Parts, Reachability, Scope};
 use super::resolve::{self, Found, Goal};
 use super::{Assertion, Isolated, Only, Suite, Test, isolation};
 use crate::cluster::ClusterIndex;
-use crate::compile::{Compiled, EndpointId, PeerIds};
+use crate::compile::{Compiled, EndpointId, PeerIds, pod_cidrs};
 use crate::diagnostic::Diagnostic;
 use crate::evaluate::{Note, Party};
 use crate::net::{AddressRange, Family, PerFamily, from_number, to_blocks, without};
@@ -174,9 +174,7 @@ impl<'c> Checker<'c> {
     /// The relation, worked out when a test first asks about everybody.
     pub(super) fn reachability(&self) -> &Reachability<'c> {
         self.reachability.get_or_init(|| {
-            let of_nodes = || self.index.nodes().flat_map(|node| &node.pod_cidrs).copied();
-            let given = &self.compiled.modes().pod_cidrs;
-            let ranges: Vec<IpNet> = if given.is_empty() { of_nodes().collect() } else { given.clone() };
+            let ranges: Vec<IpNet> = pod_cidrs(self.index, self.compiled.modes()).into_iter().copied().collect();
             Reachability::new(self.compiled, &ranges)
         })
     }

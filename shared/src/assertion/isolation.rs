@@ -39,7 +39,7 @@ fn value_of(resolver: &Resolver<'_>, entry: &Entry, by: &Label) -> Option<String
     let endpoint = &entry.endpoint;
     let labels = match by {
         Label::OfPod(_) => endpoint.labels.clone(),
-        Label::OfNamespace(_) => resolver.namespace_labels(&endpoint.key.namespace),
+        Label::OfNamespace(_) => resolver.index.namespace_labels(&endpoint.key.namespace),
     };
     labels.get(by.key()).map(str::to_owned)
 }
@@ -91,7 +91,7 @@ fn nobody(resolver: &Resolver<'_>, isolated: &Isolated) -> Diagnostic {
         Label::OfPod(_) => ("pod", resolver.compiled.entries().map(|(_, e)| e.endpoint.labels.clone()).collect()),
         Label::OfNamespace(_) => {
             let names = resolver.index.namespace_names();
-            ("namespace with pods", names.into_iter().map(|name| resolver.namespace_labels(name)).collect())
+            ("namespace with pods", names.into_iter().map(|name| resolver.index.namespace_labels(name)).collect())
         }
     };
     let keys: BTreeSet<&str> = labels.iter().flat_map(|labels| labels.iter().map(|(key, _)| key)).collect();

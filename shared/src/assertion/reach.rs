@@ -5,6 +5,7 @@
 
 use crate::compile::{Address, Compiled, EndpointId, Entry};
 use crate::evaluate::{Addresses, Party, own_node};
+use crate::list::relations_of;
 use crate::net::{AddressRange, Family, PerFamily, to_number, without};
 use crate::policy::Direction;
 use crate::ports::PortSet;
@@ -118,12 +119,8 @@ pub struct Beyond {
 impl<'c> Reachability<'c> {
     /// Works out the relation. `pod_ranges` are the known ranges of pod addresses, which are not outside.
     pub fn new(compiled: &'c Compiled, pod_ranges: &[IpNet]) -> Self {
-        let unknown = |e: &Entry| Family::ALL.iter().any(|f| *e.endpoint.addresses.get(*f) == Address::Unknown);
-        let unaddressed = compiled.entries().any(|(_, e)| unknown(e));
-        let kinds: &[Addresses] =
-            if unaddressed { &[Addresses::Surely, Addresses::Maybe] } else { &[Addresses::Surely] };
-        let wanted = compiled.families().iter().flat_map(|family| kinds.iter().map(|kind| (*family, *kind)));
-        let relations = wanted.map(|(family, kind)| Indexed::new(compiled, family, kind, pod_ranges)).collect();
+        let indexed = |(family, kind)| Indexed::new(compiled, family, kind, pod_ranges);
+        let relations = relations_of(compiled).map(indexed).collect();
         let hosts = compiled.entries().filter(|(_, e)| e.endpoint.host_network).map(|(id, _)| id).collect();
         Reachability { compiled, relations, hosts }
     }

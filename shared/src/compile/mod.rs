@@ -14,9 +14,8 @@ pub mod tier;
 
 use crate::cluster::{Change, ClusterIndex, Key};
 use crate::net::{AddressRange, Family, PerFamily, family_of};
-use crate::object::{NAMESPACE_NAME_LABEL, Pod, WorkloadKind};
+use crate::object::{Pod, WorkloadKind};
 use crate::policy::Direction;
-use crate::selector::Labels;
 use blocks::CidrClassId;
 pub use endpoint::{Address, Endpoint, EndpointKey};
 use interner::Interner;
@@ -64,6 +63,16 @@ pub struct Entry {
     pub as_peer: PerFamily<Option<PeerIds>>,
     namespace: NamespaceId,
     labels: LabelsId,
+}
+
+impl Entry {
+    /// What isolates it for a direction.
+    pub fn group(&self, direction: Direction) -> GroupId {
+        match direction {
+            Direction::Ingress => self.ingress,
+            Direction::Egress => self.egress,
+        }
+    }
 }
 
 /// The classes of an endpoint as a peer in one family. Where its address is not known there are two
@@ -141,10 +150,17 @@ fn families_with(index: &ClusterIndex, modes: &Modes, of_pods: impl Iterator<Ite
     if families.is_empty() { vec![Family::V4] } else { families }
 }
 
+/// The known ranges of pod addresses (B8): those that are given, else those of the nodes.
+pub fn pod_cidrs<'c>(index: &'c ClusterIndex, modes: &'c Modes) -> Vec<&'c IpNet> {
+    if modes.pod_cidrs.is_empty() {
+        index.nodes().flat_map(|node| &node.pod_cidrs).collect()
+    } else {
+        modes.pod_cidrs.iter().collect()
+    }
+}
+
 fn pod_ranges(index: &ClusterIndex, modes: &Modes) -> PerFamily<Vec<AddressRange>> {
-    let of_nodes = || index.nodes().flat_map(|node| &node.pod_cidrs);
-    let nets: Vec<&IpNet> =
-        if modes.pod_cidrs.is_empty() { of_nodes().collect() } else { modes.pod_cidrs.iter().collect() };
+    let nets = pod_cidrs(index, modes);
     PerFamily::from_fn(|family| {
         nets.iter().filter(|n| family_of(n) == family).map(|n| AddressRange::from(*n)).collect()
     })
@@ -274,9 +290,7 @@ impl Compiled {
     }
 
     fn labels_of(&mut self, index: &ClusterIndex, name: &str) -> (LabelsId, bool) {
-        let defined = index.namespace(name);
-        let labels = defined.map_or_else(|| Labels::default().with(NAMESPACE_NAME_LABEL, name), |n| n.labels.clone());
-        (self.namespace_matcher.labels(&labels), defined.is_none())
+        (self.namespace_matcher.labels(&index.namespace_labels(name)), index.namespace(name).is_none())
     }
 
     fn namespace_id(&mut self, index: &ClusterIndex, name: &str) -> NamespaceId {

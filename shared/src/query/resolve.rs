@@ -6,10 +6,10 @@ use crate::compile::{Compiled, EndpointId, EndpointKey};
 use crate::diagnostic::nearest;
 use crate::evaluate::Party;
 use crate::net::{AddressRange, Family, family_of, from_number, to_blocks};
-use crate::object::{NAMESPACE_NAME_LABEL, Service, ServiceKind, ServicePort, TargetPort, WorkloadKind};
+use crate::object::{Service, ServiceKind, ServicePort, TargetPort, WorkloadKind};
 use crate::policy::{Direction, NamedPort};
 use crate::ports::Protocol;
-use crate::selector::{Labels, Selector};
+use crate::selector::Selector;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -587,7 +587,7 @@ impl<'c> Resolver<'c> {
             return Err(QueryError::new(format!("no namespace `{name}` in the input")).suggest(name, known));
         }
         let matches = |name: &str| {
-            let labels = self.namespace_labels(name);
+            let labels = self.index.namespace_labels(name);
             namespace.is_none_or(|wanted| wanted == name) && namespaces.is_none_or(|wanted| wanted.matches(&labels))
         };
         let found: Vec<&str> = known.iter().copied().filter(|name| matches(name)).collect();
@@ -606,12 +606,6 @@ impl<'c> Resolver<'c> {
             return Err(error.suggest(&pods.to_string(), labels.iter().map(String::as_str)));
         }
         Ok(Selection { parties, ..Selection::default() })
-    }
-
-    /// The labels of a namespace; one that is not defined has its name alone (B4).
-    pub fn namespace_labels(&self, name: &str) -> Labels {
-        let defined = self.index.namespace(name).map(|namespace| namespace.labels.clone());
-        defined.unwrap_or_else(|| Labels::default().with(NAMESPACE_NAME_LABEL, name))
     }
 
     fn object(&self, namespace: &str, kind: Option<TargetKind>, name: &str) -> Result<Selection, QueryError> {

@@ -17,7 +17,7 @@ mod select;
 pub use needs::{Destined, Need, Sources, Whole, needs_of};
 
 use crate::cluster::ClusterIndex;
-use crate::compile::{Compiled, Modes};
+use crate::compile::Compiled;
 use crate::default_deny::DefaultDeny;
 use crate::evaluate::{Addresses, Decision, Outcome, Party, allowed_ports, evaluate, families_between};
 use crate::net::Family;
@@ -77,13 +77,13 @@ pub struct Suggestion {
     pub notes: Vec<String>,
 }
 
-/// Writes the policies.
-pub fn suggest(index: &ClusterIndex, modes: &Modes, wish: &Wish<'_>) -> Suggestion {
+/// Writes the policies. `before` is the cluster, compiled; needs name its endpoints.
+pub fn suggest(index: &ClusterIndex, before: &Compiled, wish: &Wish<'_>) -> Suggestion {
     let mut out = Suggestion::default();
-    let before = Compiled::new(index, modes);
-    let scope = scope(index, &before, wish.namespaces);
-    let denies = default_denies(index, &before, &scope, &mut out.notes);
-    let denied = Compiled::new(&with(index, &denies), modes);
+    let scope = scope(index, before, wish.namespaces);
+    let denies = default_denies(index, before, &scope, &mut out.notes);
+    let (mut with_more, mut denied) = (index.clone(), before.clone());
+    apply(&mut with_more, &mut denied, &denies);
     let mut drafts = Drafts::new(index, &denied, &scope);
     if wish.dns {
         let without: Vec<&str> = denies
@@ -100,11 +100,13 @@ pub fn suggest(index: &ClusterIndex, modes: &Modes, wish: &Wish<'_>) -> Suggesti
             }
         }
     }
+    let allows = drafts.into_policies(index);
+    let mut after = denied;
+    apply(&mut with_more, &mut after, &allows);
     out.policies = denies;
-    out.policies.extend(drafts.into_policies(index));
+    out.policies.extend(allows);
     out.policies.sort_by(|a, b| a.policy.namespace.cmp(&b.policy.namespace));
-    let after = Compiled::new(&with(index, &out.policies), modes);
-    out.unmet = wish.needs.iter().filter_map(|need| unmet(&before, &after, &scope, need)).collect();
+    out.unmet = wish.needs.iter().filter_map(|need| unmet(before, &after, &scope, need)).collect();
     out
 }
 
@@ -166,13 +168,13 @@ fn default_denies(
     out
 }
 
-/// The cluster with more policies.
-fn with(index: &ClusterIndex, policies: &[Suggested]) -> ClusterIndex {
-    let mut more = index.clone();
+/// Takes policies in. Endpoints keep their numbers, by which needs name them.
+fn apply(index: &mut ClusterIndex, compiled: &mut Compiled, policies: &[Suggested]) {
     for suggested in policies {
-        more.apply(Object::NetworkPolicy(suggested.policy.clone()));
+        if let Some(change) = index.apply(Object::NetworkPolicy(suggested.policy.clone())) {
+            compiled.update(index, &change);
+        }
     }
-    more
 }
 
 /// Whether each side lets a need through, in every family that its ends have in common.

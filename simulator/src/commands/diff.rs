@@ -2,12 +2,12 @@
 
 use crate::Failure;
 use crate::args::{Diff, DiffFormat, DiffTelling, FailOnChange, InputArgs};
-use crate::commands::filter::port;
+use crate::commands::filter::{known_namespaces, port};
 use crate::exit::Exit;
 use crate::load::source::Source;
 use crate::load::{LoadError, Loaded, cluster_ref, load_from, names_cluster};
 use crate::report::{diagnostics, difference as report};
-use netsim_shared::diagnostic::{Diagnostic, nearest};
+use netsim_shared::diagnostic::Diagnostic;
 use netsim_shared::difference::{Both, Cluster, Difference, Options};
 use netsim_shared::query::QueryError;
 use std::collections::BTreeSet;
@@ -47,8 +47,7 @@ fn sources(args: &Diff) -> Result<Both<Vec<Source>>, LoadError> {
     let common = || args.input.files.iter();
     let old: Vec<Source> = common().chain(old).map(|word| parse(&word)).collect();
     let new: Vec<Source> = common().chain(new).map(|word| parse(&word)).collect();
-    let reads_stdin = |side: &[Source]| side.iter().any(|source| source.path() == Some("-"));
-    if reads_stdin(&old) && reads_stdin(&new) {
+    if old.iter().any(Source::is_stdin) && new.iter().any(Source::is_stdin) {
         return Err(bad("standard input can be read for one side only", "give a file for the other"));
     }
     refuse_unused_cluster(&args.input, &[&old, &new])?;
@@ -57,7 +56,7 @@ fn sources(args: &Diff) -> Result<Both<Vec<Source>>, LoadError> {
 
 /// Cluster options that nothing uses are a mistake.
 pub fn refuse_unused_cluster(input: &InputArgs, sides: &[&[Source]]) -> Result<(), LoadError> {
-    let live = sides.iter().flat_map(|side| side.iter()).any(|source| matches!(source, Source::Live(_)));
+    let live = sides.iter().flat_map(|side| side.iter()).any(Source::is_live);
     if names_cluster(&input.cluster) && !live {
         let error = Diagnostic::error("the options name a live cluster, and nothing is read from one");
         return Err(LoadError(vec![error.help("write `live` where the cluster is meant")]));
@@ -87,13 +86,7 @@ pub fn tell(sides: Both<&Loaded>, telling: &DiffTelling) -> Result<Exit, Failure
 
 fn options(sides: Both<&Loaded>, telling: &DiffTelling) -> Result<Options, QueryError> {
     let known: BTreeSet<&str> = sides.each().into_iter().flat_map(|side| side.index.namespace_names()).collect();
-    for namespace in &telling.namespaces {
-        if !known.contains(namespace.as_str()) {
-            let mut error = QueryError::new(format!("no namespace `{namespace}` on either side"));
-            error.help = nearest(namespace, known.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
-            return Err(error);
-        }
-    }
+    known_namespaces(&telling.namespaces, &known, "on either side")?;
     Ok(Options {
         outside: !telling.no_outside,
         namespaces: telling.namespaces.iter().map(|n| n.as_str().into()).collect(),

@@ -12,7 +12,7 @@ use netsim_shared::ports::{PortRange, PortSet, Protocol};
 use netsim_shared::query::resolve::{Destination, Named};
 use netsim_shared::query::target::{Target, parse_destination, parse_target};
 use netsim_shared::query::{QueryError, Resolver};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// A filter that was looked up.
 pub struct Filter {
@@ -43,14 +43,7 @@ impl Wanted {
 impl Filter {
     /// Looks the words up.
     pub fn new(args: &ListFilter, loaded: &Loaded, default_namespace: &str) -> Result<Self, QueryError> {
-        let known = loaded.index.namespace_names();
-        for namespace in &args.namespaces {
-            if !known.contains(namespace.as_str()) {
-                let mut error = QueryError::new(format!("no namespace `{namespace}` in the input"));
-                error.help = nearest(namespace, known.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
-                return Err(error);
-            }
-        }
+        known_namespaces(&args.namespaces, &loaded.index.namespace_names(), "in the input")?;
         let default_namespace = args.namespaces.first().map_or(default_namespace, String::as_str);
         let resolver = Resolver { index: &loaded.index, compiled: &loaded.compiled, default_namespace };
         let source = args.source.as_deref().map(|word| {
@@ -115,6 +108,14 @@ impl Filter {
     pub fn reach(&self, reach: &Reach) -> Reach {
         self.ports.as_ref().map_or_else(|| reach.clone(), |ports| reach.only(ports))
     }
+}
+
+/// Namespaces that are named and not known are a mistake; `place` says where they were looked for.
+pub fn known_namespaces(named: &[String], known: &BTreeSet<&str>, place: &str) -> Result<(), QueryError> {
+    let Some(name) = named.iter().find(|name| !known.contains(name.as_str())) else { return Ok(()) };
+    let mut error = QueryError::new(format!("no namespace `{name}` {place}"));
+    error.help = nearest(name, known.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
+    Err(error)
 }
 
 fn address(target: &Target) -> Option<IpNet> {

@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::args::{FailOn, FindingFormat, InputArgs, Lint};
+use crate::commands::filter::known_namespaces;
 use crate::exit::Exit;
 use crate::lint::baseline::Baseline;
 use crate::lint::{self, Context, Report, Settings, Severity, twins};
@@ -9,7 +10,7 @@ use crate::load::source::Source;
 use crate::load::{self, Depth, LoadError, Loaded};
 use crate::report::{diagnostics, findings, output};
 use netsim_shared::compile::Modes;
-use netsim_shared::diagnostic::{Diagnostic, nearest};
+use netsim_shared::diagnostic::Diagnostic;
 use netsim_shared::ingest::Ingested;
 use std::path::Path;
 
@@ -37,30 +38,22 @@ impl Input {
     }
 
     /// Compiles and judges it; nothing in it is wrong.
-    pub fn judge(self, modes: &Modes, settings: &Settings, baseline: Option<&Baseline>) -> Result<Judged, LoadError> {
+    pub fn judge(self, modes: &Modes, settings: &Settings, baseline: Option<&Baseline>) -> Result<Judged, Failure> {
         let Input { sources, mut ingested } = self;
         load::something_decides(&ingested)?;
         let read = std::mem::take(&mut ingested.diagnostics);
         let twins = twins(&ingested.objects);
         let loaded = load::compile(ingested.objects, modes);
-        known_namespaces(&settings.namespaces, &loaded)?;
+        known_namespaces(&settings.namespaces, &loaded.index.namespace_names(), "in the input")?;
         let context = Context::new(&loaded.index, &loaded.compiled, twins, &read);
         let mut report = lint::lint(&context, settings, baseline);
-        if sources.iter().any(|source| matches!(source, Source::Live(_))) {
+        if sources.iter().any(Source::is_live) {
             // Lines of an API server's answer tell nobody anything.
             report.findings = report.findings.into_iter().map(lint::Finding::without_places).collect();
         }
         report.remarks.iter().for_each(diagnostics::print);
         Ok(Judged { loaded, report })
     }
-}
-
-fn known_namespaces(wanted: &[String], loaded: &Loaded) -> Result<(), LoadError> {
-    let known = loaded.index.namespace_names();
-    let Some(name) = wanted.iter().find(|name| !known.contains(name.as_str())) else { return Ok(()) };
-    let error = Diagnostic::error(format!("no namespace `{name}` in the input"));
-    let meant = nearest(name, known.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
-    Err(LoadError(vec![Diagnostic { help: meant, ..error }]))
 }
 
 /// Finds, and tells what was found.

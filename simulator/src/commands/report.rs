@@ -6,7 +6,7 @@ use crate::args::{ListFilter, Report, ReportFormat};
 use crate::commands::filter::Filter;
 use crate::exit::Exit;
 use crate::lint::Settings;
-use crate::load::{LoadError, Loaded, modes};
+use crate::load::{LoadError, Loaded, load, modes};
 use crate::report::connections::{Connections, UnknownPair};
 use crate::report::picture::Picture;
 use crate::report::{diagnostics, html, output};
@@ -19,13 +19,7 @@ use std::io::Write;
 
 /// Writes the report. One that is not the whole truth ends with the code of what is unknown.
 pub fn run(args: &Report) -> Result<Exit, Failure> {
-    let modes = modes(&args.input)?;
-    let input = Input::read(&args.input)?;
-    if input.ingested.has_errors() {
-        return Err(LoadError(input.ingested.diagnostics).into());
-    }
-    input.ingested.diagnostics.iter().for_each(diagnostics::print);
-    let Judged { loaded, report } = input.judge(&modes, &Settings::default(), None)?;
+    let (loaded, findings) = read(args)?;
     let namespaces = ListFilter { namespaces: args.namespaces.clone(), source: None, destination: None, port: None };
     let filter = Filter::new(&namespaces, &loaded, &args.input.default_namespace)?;
     if let Some(label) = &args.tenant_label {
@@ -37,7 +31,6 @@ pub fn run(args: &Report) -> Result<Exit, Failure> {
     let picture = Picture::new(&survey);
     let write = |out: &mut dyn Write| match args.output {
         ReportFormat::Html => {
-            let findings: Vec<html::ReportFinding> = report.findings.iter().map(Into::into).collect();
             let page = html::Page::new(args, &loaded, &listing, &survey, &picture, &findings);
             html::write(out, &page)
         }
@@ -46,6 +39,21 @@ pub fn run(args: &Report) -> Result<Exit, Failure> {
     };
     output::to(&args.out, write)?;
     Ok(connections.finish(unknown_pairs(&survey)))
+}
+
+/// Reads the cluster; for the page, with what lint finds, which pictures do not show.
+fn read(args: &Report) -> Result<(Loaded, Vec<html::ReportFinding>), Failure> {
+    if args.output != ReportFormat::Html {
+        return Ok((load(&args.input, &mut diagnostics::print)?, Vec::new()));
+    }
+    let modes = modes(&args.input)?;
+    let input = Input::read(&args.input)?;
+    if input.ingested.has_errors() {
+        return Err(LoadError(input.ingested.diagnostics).into());
+    }
+    input.ingested.diagnostics.iter().for_each(diagnostics::print);
+    let Judged { loaded, report } = input.judge(&modes, &Settings::default(), None)?;
+    Ok((loaded, report.findings.iter().map(Into::into).collect()))
 }
 
 /// A label that no namespace has names no tenants.

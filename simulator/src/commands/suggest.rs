@@ -33,8 +33,9 @@ pub fn run(args: &Suggest) -> Result<Exit, Failure> {
             Err(diagnostics) => wrong.extend(diagnostics),
         }
     }
+    let known = loaded.index.namespace_names();
     for namespace in &args.namespaces {
-        if !loaded.index.namespace_names().contains(namespace.as_str()) {
+        if !known.contains(namespace.as_str()) {
             wrong.push(Diagnostic::error(format!("no namespace `{namespace}` in the input")));
         }
     }
@@ -50,7 +51,7 @@ pub fn run(args: &Suggest) -> Result<Exit, Failure> {
         return Err(LoadError(wrong).into());
     }
     let wish = Wish { namespaces: &args.namespaces, dns: !args.no_dns, needs: &needs };
-    let suggestion = suggest(&loaded.index, loaded.compiled.modes(), &wish);
+    let suggestion = suggest(&loaded.index, &loaded.compiled, &wish);
     let breaks = suggestion.unmet.iter().any(|unmet| unmet.works_today);
     if !breaks || args.keep_going {
         output::to(&args.out, |out| write(out, &suggestion))?;

@@ -43,8 +43,7 @@ fn sources(args: &WhatIf) -> Result<(Vec<Source>, Vec<Source>), LoadError> {
     if more.is_empty() && args.delete.is_empty() {
         return Err(bad("nothing would change", "give objects with -f, or a policy with --delete"));
     }
-    let reads_stdin = |sources: &[Source]| sources.iter().any(|source| source.path() == Some("-"));
-    if reads_stdin(&base) && reads_stdin(&more) {
+    if base.iter().any(Source::is_stdin) && more.iter().any(Source::is_stdin) {
         return Err(bad("standard input can be read once only", "give a file to --base or to -f"));
     }
     refuse_unused_cluster(&args.input, &[&base, &more])?;

@@ -107,8 +107,8 @@ impl<'c> Context<'c> {
         let all = self.selected.get_or_init(|| {
             let mut all: HashMap<Key, Vec<EndpointId>> = HashMap::new();
             for (id, entry) in self.compiled.entries() {
-                for (direction, group) in [(Direction::Ingress, entry.ingress), (Direction::Egress, entry.egress)] {
-                    for slot in self.compiled.side(direction).policies_of(group) {
+                for direction in Direction::ALL {
+                    for slot in self.compiled.side(direction).policies_of(entry.group(direction)) {
                         let ids = all.entry((slot.policy.namespace.clone(), slot.policy.name.clone())).or_default();
                         if ids.last() != Some(&id) {
                             ids.push(id);
@@ -153,10 +153,7 @@ impl<'c> Context<'c> {
 
     /// Whether any policy isolates an endpoint for a direction (A1).
     pub fn is_isolated(&self, id: EndpointId, direction: Direction) -> bool {
-        let group = self.compiled.entry(id).map(|entry| match direction {
-            Direction::Ingress => entry.ingress,
-            Direction::Egress => entry.egress,
-        });
+        let group = self.compiled.entry(id).map(|entry| entry.group(direction));
         group.is_some_and(|group| self.compiled.side(direction).policies_of(group).next().is_some())
     }
 
@@ -219,7 +216,7 @@ impl<'c> Context<'c> {
     pub fn namespaces(&self) -> &[(&'c str, Labels)] {
         self.namespaces.get_or_init(|| {
             let names = self.index.namespace_names().into_iter();
-            names.map(|name| (name, self.namespace_labels(name))).collect()
+            names.map(|name| (name, self.index.namespace_labels(name))).collect()
         })
     }
 
@@ -239,7 +236,7 @@ impl<'c> Context<'c> {
         let mut names = self.namespaces().iter().map(|(name, _)| *name).chain(ALWAYS_THERE);
         names.any(|name| match self.index.namespace(name) {
             Some(defined) => selector.matches(&defined.labels),
-            None => unknown(name) || selector.matches(&self.namespace_labels(name)),
+            None => unknown(name) || selector.matches(&self.index.namespace_labels(name)),
         })
     }
 
@@ -247,18 +244,6 @@ impl<'c> Context<'c> {
     pub fn undefined_namespaces(&self) -> Vec<&'c str> {
         let names = self.namespaces().iter().map(|(name, _)| *name);
         names.filter(|name| self.index.namespace(name).is_none()).collect()
-    }
-
-    /// The labels of a namespace; of one that is not defined only its name is known (B4).
-    pub fn namespace_labels(&self, name: &str) -> Labels {
-        self.index
-            .namespace(name)
-            .map_or_else(|| Labels::default().with(NAMESPACE_NAME_LABEL, name), |defined| defined.labels.clone())
-    }
-
-    /// The policies of a namespace, by name.
-    pub fn policies_of<'s>(&'s self, namespace: &'s str) -> impl Iterator<Item = &'c NetworkPolicy> + 's {
-        self.index.policies().map(AsRef::as_ref).filter(move |policy| policy.namespace.as_ref() == namespace)
     }
 
     /// A policy as it is written, for what the typed form does not keep: defaults that were filled in,

@@ -38,6 +38,16 @@ impl Source {
         }
     }
 
+    /// Whether it is standard input.
+    pub fn is_stdin(&self) -> bool {
+        self.path() == Some("-")
+    }
+
+    /// Whether it is a live cluster.
+    pub fn is_live(&self) -> bool {
+        matches!(self, Source::Live(_))
+    }
+
     /// Reads a word. A path that exists wins over the other readings; so does a pattern, which no
     /// revision has. `cluster` is what `live` alone stands for.
     pub fn parse(word: &str, cluster: &ClusterRef) -> Source {

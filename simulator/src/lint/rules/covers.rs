@@ -161,7 +161,7 @@ fn all_named(selector: &Selector, holds: impl Fn(&str) -> bool) -> bool {
 fn surely_selects(context: &Context<'_>, selector: &Selector, name: &str) -> bool {
     let by_name_alone = selector.requirements().iter().all(|r| r.key.as_ref() == NAMESPACE_NAME_LABEL);
     let known = by_name_alone || context.index.namespace(name).is_some();
-    known && selector.matches(&context.namespace_labels(name))
+    known && selector.matches(&context.index.namespace_labels(name))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::parts::{BlockAt, blocks, is_private, overlap};
 use super::words::{pods, some_of};
 use crate::lint::{Context, Found, Rule, Severity};
 use ipnet::IpNet;
-use netsim_shared::compile::Address;
+use netsim_shared::compile::{Address, pod_cidrs};
 use netsim_shared::net::{AddressRange, Family, PerFamily, family_of, is_within, to_blocks, to_number};
 use netsim_shared::policy::IpBlock;
 use std::collections::HashMap;
@@ -39,10 +39,7 @@ fn check(context: &Context<'_>) -> Vec<Found> {
 }
 
 fn known(context: &Context<'_>) -> Known {
-    let modes = context.compiled.modes();
-    let of_nodes = || context.index.nodes().flat_map(|node| &node.pod_cidrs);
-    let nets: Vec<&IpNet> =
-        if modes.pod_cidrs.is_empty() { of_nodes().collect() } else { modes.pod_cidrs.iter().collect() };
+    let nets = pod_cidrs(context.index, context.compiled.modes());
     let ranges = PerFamily::from_fn(|family| {
         let mut ranges: Vec<AddressRange> =
             nets.iter().filter(|net| family_of(net) == family).map(|net| AddressRange::from(*net)).collect();
