@@ -27,7 +27,6 @@ use futures::{FutureExt, Stream, StreamExt};
 use ipnet::IpNet;
 use lookout::{Look, Lookout};
 use netsim_shared::compile::Modes;
-use netsim_shared::object::Object;
 use netsim_shared::policy::Direction;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -213,12 +212,7 @@ impl Agent {
         let metrics = &self.reports.metrics;
         match &update {
             Update::Apply(object) => {
-                let kind = match object {
-                    Object::Pod(_) => Watched::Pods,
-                    Object::Namespace(_) => Watched::Namespaces,
-                    Object::NetworkPolicy(_) => Watched::Policies,
-                    _ => Watched::Node,
-                };
+                let kind = Watched::of(object).unwrap_or(Watched::Node);
                 metrics.events.get_or_create(&ByKind { kind: word(kind) }).inc();
             }
             Update::Delete(kind, _) => _ = metrics.events.get_or_create(&ByKind { kind: word(*kind) }).inc(),
@@ -226,6 +220,7 @@ impl Agent {
                 tracing::info!(kind = word(*kind), count = keys.len(), "listed");
                 metrics.watch_restarts.get_or_create(&ByKind { kind: word(*kind) }).inc();
             }
+            Update::Identified { .. } => {}
             Update::Warned { kind, key, diagnostics } => {
                 for diagnostic in diagnostics {
                     tracing::warn!(kind = word(*kind), namespace = %key.0, name = %key.1, "{diagnostic}");
@@ -476,10 +471,5 @@ impl Agent {
 
 /// A kind as labels and logs name it.
 fn word(kind: Watched) -> &'static str {
-    match kind {
-        Watched::Namespaces => "namespaces",
-        Watched::Pods => "pods",
-        Watched::Policies => "networkpolicies",
-        Watched::Node => "nodes",
-    }
+    kind.plural()
 }

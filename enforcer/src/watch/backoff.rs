@@ -11,22 +11,34 @@ pub const LONGEST: Duration = Duration::from_secs(10);
 /// Without a failure for so long, the next one counts as the first.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// Waits that double from [`FIRST`] to [`LONGEST`], each shortened by up to a half at random, so
+/// Waits that double from [`FIRST`] to a longest one, each shortened by up to a half at random, so
 /// that the nodes of a cluster do not come back all at once.
 ///
 /// A single success does not start it over: a server that answers the first of two questions and
 /// fails at the second would be asked without pause.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Backoff {
     last: Option<(Instant, Duration)>,
+    longest: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::up_to(LONGEST)
+    }
 }
 
 impl Backoff {
+    /// With another longest wait than [`LONGEST`].
+    pub fn up_to(longest: Duration) -> Self {
+        Backoff { last: None, longest }
+    }
+
     /// The wait after a failure that happened now.
     pub fn next(&mut self) -> Duration {
         let now = Instant::now();
         let full = match self.last {
-            Some((at, wait)) if now.duration_since(at) < QUIET + wait => LONGEST.min(wait * 2),
+            Some((at, wait)) if now.duration_since(at) < QUIET + wait => self.longest.min(wait * 2),
             _ => FIRST,
         };
         self.last = Some((now, full));

@@ -31,7 +31,13 @@ pub type Managers = BTreeMap<String, Owned>;
 ///
 /// # Errors
 /// Another manager says something else, and `force` is not given: its name and the part.
-pub fn apply(live: &mut Value, managers: &mut Managers, manager: &str, said: &Value, force: bool) -> Result<(), String> {
+pub fn apply(
+    live: &mut Value,
+    managers: &mut Managers,
+    manager: &str,
+    said: &Value,
+    force: bool,
+) -> Result<(), String> {
     let mut leaves = Vec::new();
     collect(said, &mut Vec::new(), None, &mut leaves);
     for (path, value) in &leaves {
