@@ -34,6 +34,13 @@ impl Backoff {
         Backoff { last: None, longest }
     }
 
+    /// Between nothing and all of a time.
+    pub fn at_random(time: Duration) -> Duration {
+        // A hasher's keys are the only randomness that the standard library has.
+        let random = RandomState::new().hash_one(()) >> 32;
+        time.mul_f64(random as f64 / f64::from(u32::MAX))
+    }
+
     /// The wait after a failure that happened now.
     pub fn next(&mut self) -> Duration {
         let now = Instant::now();
@@ -48,10 +55,7 @@ impl Backoff {
 
 /// Between a half and all of a time.
 fn shortened(time: Duration) -> Duration {
-    // A hasher's keys are the only randomness that the standard library has.
-    let random = RandomState::new().hash_one(()) >> 32;
-    let half = time / 2;
-    half + half.mul_f64(random as f64 / f64::from(u32::MAX))
+    time / 2 + Backoff::at_random(time / 2)
 }
 
 #[cfg(test)]

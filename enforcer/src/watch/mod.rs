@@ -17,6 +17,7 @@ mod read;
 mod stand_in;
 mod thin;
 
+pub use backoff::Backoff;
 pub use connect::{ConnectError, connect};
 
 use futures::Stream;

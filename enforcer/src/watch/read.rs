@@ -28,8 +28,8 @@ static SOURCES: LazyLock<[Arc<str>; Watched::ALL.len()]> =
 pub fn read<K: Kind>(key: &Key, text: &str) -> Reading {
     let source = &SOURCES[K::WATCHED as usize];
     let mut ingested = ingest_json(source, text, &K::api_version(), K::KIND);
-    let is_one = |object: &Object| ingested.objects.is_empty() && Watched::of(object) == Some(K::WATCHED);
-    let object = ingested.objects.pop().filter(is_one);
+    let object = ingested.objects.pop();
+    let object = object.filter(|object| ingested.objects.is_empty() && Watched::of(object) == Some(K::WATCHED));
     if object.is_some() && !ingested.has_errors() {
         return Reading { object, diagnostics: ingested.diagnostics, unreadable: false };
     }

@@ -133,6 +133,11 @@ impl ApiServer {
         self.state.change(|shared| shared.store.uninstall(plural));
     }
 
+    /// Whether a kind is served, by its plural.
+    pub fn serves(&self, plural: &str) -> bool {
+        self.state.lock().store.kinds().iter().any(|kind| kind.served && kind.plural == plural)
+    }
+
     /// The objects of a kind, by its plural, in the order of lists.
     pub fn objects(&self, plural: &str) -> Vec<Value> {
         self.state.lock().objects(plural)
@@ -168,6 +173,11 @@ impl ApiServer {
     /// From now on answers 404 as if the resource, given by its plural, did not exist.
     pub fn hide(&self, plural: &str) {
         self.state.change(|shared| shared.faults.hidden.push(plural.to_owned()));
+    }
+
+    /// Undoes all `hide`.
+    pub fn show_all(&self) {
+        self.state.change(|shared| shared.faults.hidden.clear());
     }
 
     /// Answers 410 `Expired` to the next request with a continue token. Calls add up.

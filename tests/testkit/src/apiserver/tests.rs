@@ -378,7 +378,7 @@ fn a_status_is_applied_by_several_managers() {
     assert_eq!(apply("a", &metadata, json!({})).1["status"], entry("n2"));
     assert_eq!(apply("a", &metadata, json!({})).1["metadata"]["resourceVersion"], "5", "nothing changes");
 
-    assert_eq!(apply("c", &json!({"name": "p", "uid": "of another"}), json!({})).0, 409);
+    assert_eq!(apply("c", &json!({"name": "p", "uid": "of another"}), json!({})).0, 422);
     assert_eq!(apply("c", &json!({"name": "q"}), json!({})).0, 400);
     assert_eq!(send(&server, "PATCH", &path, "application/apply-patch+yaml", &json!({})).0, 422);
     assert_eq!(send(&server, "PATCH", &path, "application/merge-patch+json", &json!({})).0, 415);
@@ -388,6 +388,7 @@ fn a_status_is_applied_by_several_managers() {
     server.allow_all();
     server.delete("egressdomainpolicies", "a", "p");
     assert_eq!(apply("a", &metadata, entry("n1")).0, 404);
+    assert_eq!(apply("a", &json!({"name": "p", "uid": "of before"}), entry("n1")).0, 409);
 }
 
 #[test]

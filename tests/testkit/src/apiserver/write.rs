@@ -71,12 +71,22 @@ impl Shared {
         if metadata["name"] != *key.1 || metadata.get("namespace").is_some_and(|namespace| *namespace != *key.0) {
             return failure(400, "BadRequest", "name and namespace have to be those of the path");
         }
+        let uid = metadata.get("uid");
         let Some(object) = served.newest(key) else {
+            if let Some(uid) = uid {
+                let message =
+                    format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+                return failure(409, "Conflict", &message);
+            }
             let message = format!("{plural}.{group} {:?} not found", key.1);
             return failure(404, "NotFound", &message);
         };
-        if metadata.get("uid").is_some_and(|uid| *uid != object["metadata"]["uid"]) {
-            return failure(409, "Conflict", "Precondition failed: UID in precondition and UID in object meta differ");
+        if let Some(uid) = uid.filter(|uid| **uid != object["metadata"]["uid"]) {
+            let message = format!(
+                "{} {:?} is invalid: metadata.uid: Invalid value: {uid}: field is immutable",
+                served.kind, key.1
+            );
+            return failure(422, "Invalid", &message);
         }
         // Anything but the status is ignored here.
         match self.store.apply_status(kind, key, manager, &body["status"], query.force) {
