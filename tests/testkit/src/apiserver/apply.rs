@@ -59,10 +59,8 @@ pub fn apply(
     }
     let now: Owned = leaves.into_iter().map(|(path, _)| path).collect();
     let before = managers.insert(manager.to_owned(), now.clone()).unwrap_or_default();
-    // The deepest first: an item can only go when nobody has anything in it.
-    let mut left: Vec<&Path> = before.difference(&now).collect();
-    left.sort_by_key(|path| std::cmp::Reverse(path.0.len()));
-    for path in left {
+    // In their order an item comes before its parts, and goes as a whole when nobody else has anything in it.
+    for path in before.difference(&now) {
         if !managers.values().flatten().any(|owned| owned.0.starts_with(&path.0)) {
             remove(live, &path.0);
         }
