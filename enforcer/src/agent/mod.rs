@@ -20,6 +20,7 @@ pub use state::{Effect, State};
 
 use crate::kernel::{CommitError, Kernel};
 use crate::node::{self, Severity};
+use crate::observe::objects::{self, Identities, Objects};
 use crate::observe::{ByDirection, ByKind, ByResult, CommitResult, Heartbeat, Metrics, Readiness, Status};
 use crate::render::{Changed, Options, UnknownPods};
 use crate::watch::{Update, Watched};
@@ -29,7 +30,7 @@ use lookout::{Look, Lookout};
 use netsim_shared::compile::Modes;
 use netsim_shared::policy::Direction;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -67,6 +68,8 @@ pub struct Reports {
     pub status: Status,
     /// That the loop goes round.
     pub heartbeat: Heartbeat,
+    /// What is wrong with policies, in the API server.
+    pub objects: Option<Objects>,
 }
 
 /// How often counters are read.
@@ -77,6 +80,8 @@ const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How many lines of a drift are logged.
 const DRIFT_LINES: usize = 20;
+/// Why wildcards stand for nothing.
+const NO_WILDCARDS: Option<&str> = Some("the answers that DNS gives to pods are not learned on this node");
 /// At most so many updates are taken in before the rest of the loop has its turn.
 const UPDATES_AT_ONCE: usize = 1000;
 
@@ -119,6 +124,9 @@ struct Agent {
     /// What the counters of the table said last, and the sum of all tables.
     counted: BTreeMap<&'static str, (u64, u64)>,
     pod_cidrs: Vec<IpNet>,
+    identities: Identities,
+    /// Something came that may change what is wrong with policies.
+    unreported: bool,
     /// When drift is looked for next: a costly look is followed by a longer pause.
     verify_at: Timer,
 }
@@ -145,6 +153,8 @@ pub async fn run(
         findings: Vec::new(),
         counted: Direction::ALL.map(|direction| (direction.field(), (0, 0))).into(),
         pod_cidrs: Vec::new(),
+        identities: Identities::default(),
+        unreported: true,
         verify_at: Timer::now(),
         config,
         reports,
@@ -196,7 +206,10 @@ impl Agent {
                 _ = verify.tick() => self.verify().await,
                 look = self.lookout.next() => self.take_look(look),
                 _ = count.tick() => self.count().await,
-                _ = beat.tick() => self.show(),
+                _ = beat.tick() => {
+                    self.show();
+                    self.report();
+                }
                 logged = audit::next(&mut log) => audit::tell(&self.state, &self.config.options.node, &logged),
             }
         }
@@ -245,6 +258,8 @@ impl Agent {
                 }
             }
         }
+        self.identities.take(&update);
+        self.unreported |= !matches!(update, Update::Failing { .. } | Update::Recovered { .. });
         let listed = matches!(update, Update::Listed(..));
         let watch_changed = matches!(update, Update::Failing { .. } | Update::Recovered { .. });
         match self.state.take(update) {
@@ -427,6 +442,15 @@ impl Agent {
                 .denied_packets
                 .get_or_create(&ByDirection { direction: direction.field() })
                 .inc_by(more);
+        }
+    }
+
+    /// Says what is wrong with policies on this node, once everything was listed.
+    fn report(&mut self) {
+        let Some(objects) = self.reports.objects.as_ref().filter(|_| self.state.compiled().is_some()) else { return };
+        if std::mem::take(&mut self.unreported) {
+            let subjects = objects::subjects(self.state.index(), &self.identities, &self.config.options.node);
+            objects.want(objects::wanted(subjects, NO_WILDCARDS, &BTreeSet::new()));
         }
     }
 

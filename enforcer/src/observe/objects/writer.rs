@@ -45,8 +45,8 @@ impl Default for Pace {
     }
 }
 
-/// Takes what is to be said. Dropping it ends the writer; what was said stays.
-#[derive(Debug)]
+/// Takes what is to be said; clones have one writer. Dropping the last of them ends it; what was said stays.
+#[derive(Debug, Clone)]
 pub struct Objects {
     wanted: watch::Sender<Option<Reports>>,
 }
