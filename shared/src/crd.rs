@@ -76,19 +76,11 @@ pub const NAME_PATTERN: &str = concat!(
     derive = "Default",
     doc = "Allows pods to reach names outside the cluster, and isolates them for egress: what no policy allows them is \
            denied.",
-    printcolumn(
-        name = "Pod-Selector",
-        type_ = "string",
-        json_path = ".spec.podSelector",
-        description = "The pods that the policy is for"
-    ),
-    printcolumn(
-        name = "Problem",
-        type_ = "string",
-        json_path = ".status.nodes[*].conditions[*].type",
-        description = "What a node reports; empty when none has anything to report"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn = r#"{"name": "Pod-Selector", "type": "string", "jsonPath": ".spec.podSelector",
+        "description": "The pods that the policy is for"}"#,
+    printcolumn = r#"{"name": "Problem", "type": "string", "jsonPath": ".status.nodes[*].conditions[*].type",
+        "description": "What a node reports; empty when none has anything to report"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
     crates(kube_core = "::kube_core")
 )]
 #[serde(rename_all = "camelCase")]

@@ -42,7 +42,7 @@ impl Backoff {
     }
 
     /// The wait after a failure that happened now.
-    pub fn next(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let now = Instant::now();
         let full = match self.last {
             Some((at, wait)) if now.duration_since(at) < QUIET + wait => self.longest.min(wait * 2),
@@ -67,13 +67,13 @@ mod tests {
         let mut backoff = Backoff::default();
         let mut expected = FIRST;
         for _ in 0..12 {
-            let wait = backoff.next();
+            let wait = backoff.pause();
             assert!(wait >= expected / 2 && wait <= expected, "{wait:?} of {expected:?}");
             tokio::time::advance(wait).await;
             expected = LONGEST.min(expected * 2);
         }
         assert_eq!(expected, LONGEST);
         tokio::time::advance(QUIET + LONGEST).await;
-        assert!(backoff.next() <= FIRST);
+        assert!(backoff.pause() <= FIRST);
     }
 }

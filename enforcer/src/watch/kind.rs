@@ -156,7 +156,7 @@ impl<K: Kind> Watching<K> {
         }
         let status = status_of(error);
         let asked = status.and_then(|status| status.details.as_ref()).map_or(0, |details| details.retry_after_seconds);
-        let retry_in = self.backoff.next().max(Duration::from_secs(asked.into()).min(LONGEST));
+        let retry_in = self.backoff.pause().max(Duration::from_secs(asked.into()).min(LONGEST));
         // A watch that was taken before this failure is no recovery from it.
         let _ = self.opened.notified().now_or_never();
         (self.failing, self.pause) = (true, Some(retry_in));
@@ -188,7 +188,7 @@ impl<K: Kind> Watching<K> {
             Presence::Absent => {}
         }
         self.recover();
-        self.pause = Some(self.absences.next());
+        self.pause = Some(self.absences.pause());
         true
     }
 

@@ -93,7 +93,7 @@ fn check_structure(schema: &Value, at: &str, found: &mut Vec<String>) {
     for key in fields.keys() {
         let allowed = match key.as_str() {
             "type" | "description" | "default" | "enum" | "nullable" | "x-kubernetes-validations" => true,
-            "title" => at == "",
+            "title" => at.is_empty(),
             "properties" | "required" | "additionalProperties" => kind == "object",
             "items" | "minItems" | "maxItems" | "x-kubernetes-list-type" | "x-kubernetes-list-map-keys" => {
                 kind == "array"
@@ -307,6 +307,24 @@ fn the_example_is_one() {
     let typed: EgressDomainPolicy = serde_json::from_value(value).unwrap();
     let names = typed.spec.egress.iter().flat_map(|rule| &rule.to).flat_map(|peer| &peer.domain_names);
     assert!(names.inspect(|name| assert!(netsim_takes(name), "{name}")).count() > 1);
+}
+
+#[test]
+fn the_roles_are_for_the_kind_and_leave_the_status_to_agents() {
+    let text = fs::read_to_string(path("deploy/crd/roles.yaml")).unwrap();
+    let roles: Vec<Value> = text.split("---\n").map(yaml::json).collect();
+    let mut verbs = Vec::new();
+    for role in &roles {
+        assert_eq!(
+            (&role["apiVersion"], &role["kind"]),
+            (&json!("rbac.authorization.k8s.io/v1"), &json!("ClusterRole"))
+        );
+        let [rule] = role["rules"].as_array().unwrap().as_slice() else { panic!("{role}") };
+        assert_eq!((&rule["apiGroups"], &rule["resources"]), (&json!([GROUP]), &json!([PLURAL])));
+        verbs.extend(rule["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap().to_owned()));
+    }
+    verbs.sort();
+    assert_eq!(verbs, ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]);
 }
 
 #[test]

@@ -132,14 +132,14 @@ impl Writer {
         let mut backoff = Backoff::up_to(self.pace.longest);
         while let Err(error) = self.recall().await {
             self.complain(Verb::List, &error);
-            tokio::time::sleep(backoff.next()).await;
+            tokio::time::sleep(backoff.pause()).await;
         }
         loop {
             tokio::time::sleep(self.pace.collect + Backoff::at_random(self.pace.collect)).await;
             let wanted = self.changes.borrow_and_update().clone().unwrap_or_default();
             if self.round(&wanted).await {
                 // Whatever is wanted meanwhile has the same server to go to.
-                tokio::time::sleep(backoff.next()).await;
+                tokio::time::sleep(backoff.pause()).await;
                 if self.changes.has_changed().is_err() {
                     return;
                 }
