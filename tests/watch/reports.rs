@@ -216,4 +216,13 @@ fn without_a_definition_there_is_nothing_to_say_until_it_is_installed() {
     until(&server, &[("n1", &["UnsupportedWildcard"])]);
     server.wait_for_objects("the event", "events", |events| events.len() == 1);
     assert_eq!(server.targets().len(), 3, "{:#?}", server.targets());
+    server.uninstall(PLURAL);
+    agent.objects.want(Reports::new());
+    server.wait_for_requests("the entry is taken out", |targets| {
+        targets.iter().filter(|target| target.starts_with(STATUS)).count() == 2
+    });
+    server.apply(policy("*.example.com"));
+    agent.wants(&server, &[wildcard()]);
+    until(&server, &[("n1", &["UnsupportedWildcard"])]);
+    assert_eq!(count(&server, STATUS), 3, "{:#?}", server.targets());
 }

@@ -267,10 +267,12 @@ impl Writer {
         tokio::time::sleep(self.pace.gap).await;
         if let Err(error) = &answer {
             // The policy is gone, as policies go, or another is there: what is to be said about that comes.
-            if !is_gone(error, name) {
+            let nowhere = code(error) == Some(404);
+            // With its definition everything goes, and there is nothing to take out.
+            if !is_gone(error, name) && !(nowhere && said.is_none()) {
                 self.complain(Verb::Patch, error);
-                // Anything else that is missing is missing for good.
-                if code(error) != Some(404) {
+                // A path that is missing is missing for good.
+                if !nowhere {
                     return false;
                 }
             }
@@ -296,6 +298,8 @@ impl Writer {
             Err(error) => match code(&error) {
                 // Another node was first.
                 Some(409) => {}
+                // The policy goes with its namespace.
+                Some(403) if message(&error).contains("being terminated") => {}
                 // It is no use to try again: the status says the same.
                 Some(403 | 404 | 422) => self.complain(Verb::Create, &error),
                 _ => {
@@ -346,14 +350,21 @@ fn code(error: &Error) -> Option<u16> {
     }
 }
 
+/// What the server said, if it was the server that refused.
+fn message(error: &Error) -> &str {
+    match error {
+        Error::Api(status) => &status.message,
+        _ => "",
+    }
+}
+
 /// Whether the server says that there is no such object, or another one of that name.
 fn is_gone(error: &Error, name: &str) -> bool {
-    let Error::Api(status) = error else { return false };
-    match status.code {
+    match code(error) {
         // Not the path: that is told without a name.
-        404 => status.message.contains(&format!("{name:?} not found")),
-        409 => true,
-        422 => status.message.contains("metadata.uid"),
+        Some(404) => message(error).contains(&format!("{name:?} not found")),
+        Some(409) => true,
+        Some(422) => message(error).contains("metadata.uid"),
         _ => false,
     }
 }
