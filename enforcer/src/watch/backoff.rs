@@ -11,7 +11,7 @@ pub const LONGEST: Duration = Duration::from_secs(10);
 /// Without a failure for so long, the next one counts as the first.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// Waits that double from [`FIRST`] to a longest one, each shortened by up to a half at random, so
+/// Waits that double from `FIRST` to a longest one, each shortened by up to a half at random, so
 /// that the nodes of a cluster do not come back all at once.
 ///
 /// A single success does not start it over: a server that answers the first of two questions and
@@ -29,7 +29,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// With another longest wait than [`LONGEST`].
+    /// With another longest wait than `LONGEST`.
     pub fn up_to(longest: Duration) -> Self {
         Backoff { last: None, longest }
     }

@@ -269,7 +269,8 @@ impl Writer {
             // The policy is gone, as policies go, or another is there: what is to be said about that comes.
             let nowhere = code(error) == Some(404);
             // With its definition everything goes, and there is nothing to take out.
-            if !is_gone(error, name) && !(nowhere && said.is_none()) {
+            let is_out = said.is_none() && nowhere;
+            if !is_out && !is_gone(error, name) {
                 self.complain(Verb::Patch, error);
                 // A path that is missing is missing for good.
                 if !nowhere {
