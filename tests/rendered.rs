@@ -79,8 +79,20 @@ fn ends(compiled: &Compiled) -> Vec<End> {
 fn packet(source: IpAddr, destination: IpAddr, protocol: Protocol, port: u16) -> Packet {
     // From a port that many rules name: it must not count.
     let (source_port, reply) = (80, false);
-    let (tracked, mark, icmpv6, from_node) = (true, 0, None, false);
-    Packet { source, destination, protocol: Some(protocol), port, source_port, reply, tracked, mark, icmpv6, from_node }
+    let (tracked, established, mark, icmpv6, from_node) = (true, false, 0, None, false);
+    Packet {
+        source,
+        destination,
+        protocol: Some(protocol),
+        port,
+        source_port,
+        reply,
+        tracked,
+        established,
+        mark,
+        icmpv6,
+        from_node,
+    }
 }
 
 /// What a ruleset denies on purpose: addresses that are no single pod's, which only pods of one bridge
@@ -154,9 +166,9 @@ fn apply(ruleset: &Ruleset, transaction: &Transaction) -> Result<Ruleset, String
         match op {
             Op::AddTable => {}
             Op::DeleteTable => new = Ruleset::default(),
-            Op::AddSet(name, kind) => {
-                if new.sets.insert(name.clone(), Arc::new(Set { kind: *kind, elements: Elements::default() })).is_some()
-                {
+            Op::AddSet(name, kind, comment) => {
+                let set = Set { comment: comment.clone(), ..Set::new(*kind, Elements::default()) };
+                if new.sets.insert(name.clone(), Arc::new(set)).is_some() {
                     return refused("exists");
                 }
             }
@@ -195,6 +207,12 @@ fn apply(ruleset: &Ruleset, transaction: &Transaction) -> Result<Ruleset, String
                         return refused("exists");
                     }
                     Arc::make_mut(set).elements.insert(*key, value.clone());
+                }
+            }
+            // No ruleset has those.
+            Op::AddTimed(name, ..) | Op::Retime(name, ..) | Op::EndTimed(name, ..) => {
+                if !new.sets.get(name).is_some_and(|set| set.kind.is_timed()) {
+                    return refused("missing");
                 }
             }
             Op::DeleteElements(name, _, elements) => {

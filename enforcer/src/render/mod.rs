@@ -229,9 +229,9 @@ impl Renderer {
             last.write(side, &locals, &used, &mut new);
             for family in Family::ALL {
                 let elements = dispatch(&locals, direction, family, &self.options);
-                new.set(frame::pods_map(direction, family), Set { kind: SetKind::AddressMap(family), elements });
+                new.set(frame::pods_map(direction, family), Set::new(SetKind::AddressMap(family), elements));
                 let elements = itself(&locals, direction, family);
-                new.set(frame::self_set(direction, family), Set { kind: SetKind::Pairs(family), elements });
+                new.set(frame::self_set(direction, family), Set::new(SetKind::Pairs(family), elements));
             }
         }
         self.ruleset = new.new;

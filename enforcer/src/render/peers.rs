@@ -253,7 +253,7 @@ impl Peers {
                 // What stayed is taken over from the last ones.
                 let mut elements = out.last(&name);
                 elements.become_these(lists.get(id).map_or(&[], |lists| lists.get(family)));
-                out.set(name, Set { kind, elements });
+                out.set(name, Set::new(kind, elements));
             }
         }
         for (content, id) in &self.contents {
@@ -262,14 +262,14 @@ impl Peers {
                     let keys = ports.ranges().iter().map(|PortRange { protocol, from, to }| {
                         (Key::L4Ports { protocol: *protocol, first: *from, last: *to }, None)
                     });
-                    out.set(ports_set(side, *id), Set { kind: SetKind::L4Ports, elements: keys.collect() });
+                    out.set(ports_set(side, *id), Set::new(SetKind::L4Ports, keys.collect()));
                 }
                 // A map, because what it says need not be said by the rule; verdicts that lead to no
                 // chain cost nothing.
                 Content::Ranges(family, ranges) => {
                     let key = |first, last| Key::Range(from_number(*family, first), from_number(*family, last));
                     let elements = ranges.iter().map(|(first, last)| (key(*first, *last), Some(Verdict::Return)));
-                    let set = Set { kind: SetKind::RangeMap(*family), elements: elements.collect() };
+                    let set = Set::new(SetKind::RangeMap(*family), elements.collect());
                     out.set(blocks_map(side, *id, *family), set);
                 }
             }
