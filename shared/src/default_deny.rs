@@ -67,7 +67,7 @@ pub fn is_for_every_peer(compiled: &Compiled, rule: &Rule, families: &[Family]) 
 fn is_every_pod(peer: &Peer) -> bool {
     match peer {
         Peer::Pods { namespaces: Some(namespaces), pods } => namespaces.is_everything() && pods.is_everything(),
-        Peer::Pods { namespaces: None, .. } | Peer::Block(_) => false,
+        Peer::Pods { namespaces: None, .. } | Peer::Block(_) | Peer::Names(_) => false,
     }
 }
 

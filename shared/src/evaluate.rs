@@ -53,6 +53,13 @@ pub enum Note {
         /// Whether it was assumed to lie outside.
         assumed: bool,
     },
+    /// The answer would be another if a name stood for an address, which is not known (G6).
+    NameNotResolved {
+        /// The address.
+        address: String,
+        /// The rule with the names.
+        rule: String,
+    },
     /// Whether these are a pod and its own node is not known (D2).
     NodeNotKnown {
         /// Whose node is not known.
@@ -118,12 +125,12 @@ pub struct Decision {
     pub notes: Vec<Note>,
 }
 
-/// Which of two answers about unknown addresses is meant (B8).
+/// Which of two answers about unknown addresses is meant (B8, G6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Addresses {
-    /// Only blocks that surely hold a pod's address match it.
+    /// Only blocks that surely hold a pod's address match it, and names that surely stand for an address.
     Surely,
-    /// Blocks that may hold it match it too.
+    /// Blocks and names that may hold it match it too.
     Maybe,
 }
 
@@ -141,13 +148,18 @@ impl<T: Copy> Certainty<T> {
 struct Known<'c> {
     entry: Option<&'c Entry>,
     address: Option<IpAddr>,
+    /// Whether a name may stand for its address (G5).
+    may_be_named: bool,
 }
 
 impl<'c> Known<'c> {
     fn new(compiled: &'c Compiled, party: Party) -> Option<Self> {
         match party {
-            Party::Endpoint(id) => Some(Known { entry: Some(compiled.entry(id)?), address: None }),
-            Party::Address(address) => Some(Known { entry: None, address: Some(address) }),
+            Party::Endpoint(id) => Some(Known { entry: Some(compiled.entry(id)?), address: None, may_be_named: false }),
+            Party::Address(address) => {
+                let may_be_named = compiled.modes().names.may_be_named(address);
+                Some(Known { entry: None, address: Some(address), may_be_named })
+            }
         }
     }
 
@@ -170,7 +182,11 @@ impl<'c> Known<'c> {
             Direction::Ingress => ids.source.pick(addresses),
             Direction::Egress => ids.destination.pick(addresses),
         });
-        let cidr = self.address.map_or(0, |address| side.blocks.class_of(address));
+        let perhaps_named = self.may_be_named && addresses == Addresses::Maybe;
+        let cidr = self.address.map_or(0, |address| match side.blocks.class_of(address) {
+            class if perhaps_named => side.blocks.perhaps_named(class),
+            class => class,
+        });
         id.and_then(|id| side.peer_class(id).cloned()).unwrap_or_else(|| side.outside_peer(cidr))
     }
 
@@ -281,14 +297,20 @@ pub fn evaluate(
         return Some(decision);
     }
     if !allowed {
-        // Blocks only ever add to what is allowed, so only a denial can rest on an assumption; and
-        // where both addresses are known there is none, and nothing to judge again.
-        let maybe = (a.is_unaddressed(family) || b.is_unaddressed(family)).then(|| judge(Addresses::Maybe));
+        // Blocks and names only ever add to what is allowed, so only a denial can rest on an assumption;
+        // and where all is known there is none, and nothing to judge again.
+        let open = a.is_unaddressed(family) || b.is_unaddressed(family) || b.may_be_named;
+        let maybe = open.then(|| judge(Addresses::Maybe));
         if let Some((egress, ingress)) = maybe.filter(|(egress, ingress)| egress.allows() && ingress.allows()) {
             // A side that changed its mind did so for the address of its peer.
             let sides = [(&decision.egress, egress, &b), (&decision.ingress, ingress, &a)];
             for (_, after, peer) in sides.into_iter().filter(|(before, _, _)| !before.allows()) {
                 let rule = after.allowed_by.map(|rule| rule.name()).unwrap_or_default();
+                if let Some(address) = peer.address {
+                    decision.outcome = Outcome::Unknown;
+                    decision.notes.push(Note::NameNotResolved { address: address.to_string(), rule });
+                    continue;
+                }
                 let host = !peer.is_pod();
                 let assumed = !host && !compiled.modes().strict;
                 decision.notes.push(Note::AddressNotKnown { who: peer.name(), rule, host, assumed });

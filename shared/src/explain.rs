@@ -6,7 +6,7 @@ use crate::evaluate::{Decision, Exemption, Judgement, Party, RuleRef};
 use crate::manifest::rule_yaml;
 use crate::net::Family;
 use crate::object::{NAMESPACE_NAME_LABEL, Path};
-use crate::policy::{Direction, IpBlock, NetworkPolicy, Peer, PortMatch, Rule};
+use crate::policy::{Direction, IpBlock, NetworkPolicy, Peer, PolicyKind, PortMatch, Rule};
 use crate::ports::{PortRange, Protocol};
 use crate::selector::{Labels, Requirement, Selector};
 use ipnet::IpNet;
@@ -121,7 +121,9 @@ pub fn advise(
     // A rule reaches every pod that its policy selects: the policy that selects fewest opens least.
     // Among equals one that nearly allows it already is where its author would look.
     let is_near = |policy: &Arc<NetworkPolicy>| near.iter().any(|miss| Arc::ptr_eq(&miss.rule.policy, policy));
-    let policy = judgement.isolated_by.iter().min_by_key(|p| (selected(compiled, p), !is_near(p))).cloned();
+    // Pods and addresses are allowed by a NetworkPolicy only.
+    let candidates = judgement.isolated_by.iter().filter(|policy| policy.kind == PolicyKind::NetworkPolicy);
+    let policy = candidates.min_by_key(|p| (selected(compiled, p), !is_near(p))).cloned();
     let change = policy.and_then(|policy| {
         let rule = narrowest_rule(&policy, asked, &peer)?;
         let selected = selected(compiled, &policy);
@@ -221,6 +223,8 @@ fn peer_misses(own: &str, item: &Peer, peer: &Traits, direction: Direction) -> V
         }
         // A selector never matches what is no pod: not nearly, not at all.
         (Peer::Pods { .. }, None) => vec![String::new(); 9],
+        // Nor do names match what is inside, and which name was meant outside an address does not say.
+        (Peer::Names(_), _) => vec![String::new(); 9],
         (Peer::Block(block), _) => match peer.address {
             Some(address) if block.cidr.contains(&address) => {
                 let holes = block.except.iter().filter(|e| e.contains(&address));

@@ -1,6 +1,6 @@
-//! NetworkPolicies as YAML, written for people: what is advised or suggested and can be applied.
+//! Policies as YAML, written for people: what is advised or suggested and can be applied.
 
-use crate::policy::{Direction, NetworkPolicy, Peer, PortMatch, Rule};
+use crate::policy::{Direction, NetworkPolicy, Peer, PolicyKind, PortMatch, Rule};
 use crate::ports::PortRange;
 use crate::selector::{Condition, Selector};
 use std::collections::BTreeSet;
@@ -12,17 +12,21 @@ pub fn policy_yaml(policy: &NetworkPolicy, why: &[String]) -> String {
     for text in why.iter().flat_map(|text| text.lines()) {
         line(&mut out, "# ", text);
     }
-    line(&mut out, "", "apiVersion: networking.k8s.io/v1");
-    line(&mut out, "", "kind: NetworkPolicy");
+    let api = match policy.kind {
+        PolicyKind::NetworkPolicy => "networking.k8s.io/v1",
+        PolicyKind::EgressDomainPolicy => "netsim.dev/v1alpha1",
+    };
+    line(&mut out, "", &format!("apiVersion: {api}"));
+    line(&mut out, "", &format!("kind: {}", policy.kind.kind()));
     line(&mut out, "", "metadata:");
-    line(&mut out, "  ", &format!("name: {}", quoted(&policy.name)));
+    line(&mut out, "  ", &format!("name: {}", quoted(policy.own_name())));
     line(&mut out, "  ", &format!("namespace: {}", quoted(&policy.namespace)));
     line(&mut out, "", "spec:");
     write_selector(&mut out, "  ", "  ", "podSelector", &policy.pod_selector);
-    line(&mut out, "  ", "policyTypes:");
-    for (direction, name) in [(Direction::Ingress, "Ingress"), (Direction::Egress, "Egress")] {
-        if policy.rules(direction).is_some() {
-            line(&mut out, "    - ", name);
+    if policy.kind == PolicyKind::NetworkPolicy {
+        line(&mut out, "  ", "policyTypes:");
+        for direction in Direction::ALL.into_iter().filter(|direction| policy.rules(*direction).is_some()) {
+            line(&mut out, "    - ", direction.policy_type());
         }
     }
     for direction in Direction::ALL {
@@ -88,6 +92,12 @@ fn write_peer(out: &mut String, peer: &Peer) {
             }
             for except in &block.except {
                 line(out, "          - ", &quoted(&except.to_string()));
+            }
+        }
+        Peer::Names(patterns) => {
+            line(out, "    - ", "domainNames:");
+            for pattern in patterns {
+                line(out, "        - ", &quoted(&pattern.to_string()));
             }
         }
         Peer::Pods { namespaces, pods } => {

@@ -1,5 +1,6 @@
-//! NetworkPolicy v1 in the field's words: target, peer, port, rule. Typed, validated, canonical.
+//! Policies in the field's words: target, peer, port, rule. Typed, validated, canonical.
 
+use crate::dns::NamePattern;
 use crate::object::Origin;
 use crate::ports::{PortRange, Protocol};
 use crate::selector::Selector;
@@ -50,12 +51,45 @@ impl fmt::Display for Direction {
     }
 }
 
-/// A NetworkPolicy (`networking.k8s.io/v1`).
+/// The kinds of policy that are understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum PolicyKind {
+    /// `networking.k8s.io/v1`
+    #[default]
+    NetworkPolicy,
+    /// `netsim.dev/v1alpha1`: pods may go to names outside (G).
+    EgressDomainPolicy,
+}
+
+impl PolicyKind {
+    /// The kind as manifests write it.
+    pub fn kind(self) -> &'static str {
+        match self {
+            PolicyKind::NetworkPolicy => "NetworkPolicy",
+            PolicyKind::EgressDomainPolicy => "EgressDomainPolicy",
+        }
+    }
+
+    /// What a policy of this kind is called in its namespace: its name, with the kind in front where it is not
+    /// NetworkPolicy, so that two kinds may use one name.
+    pub fn name_of(self, name: &str) -> Box<str> {
+        match self {
+            PolicyKind::NetworkPolicy => name.into(),
+            PolicyKind::EgressDomainPolicy => format!("{EGRESS_DOMAIN_POLICY}{name}").into(),
+        }
+    }
+}
+
+const EGRESS_DOMAIN_POLICY: &str = "egressdomainpolicy/";
+
+/// A policy of a namespace: a NetworkPolicy, or an EgressDomainPolicy, which only has other peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkPolicy {
+    /// Its kind.
+    pub kind: PolicyKind,
     /// Its namespace.
     pub namespace: Box<str>,
-    /// Its name.
+    /// What it is called there: its name, or `egressdomainpolicy/NAME` ([`PolicyKind::name_of`]).
     pub name: Box<str>,
     /// Which pods of its namespace it selects.
     pub pod_selector: Selector,
@@ -68,6 +102,11 @@ pub struct NetworkPolicy {
 }
 
 impl NetworkPolicy {
+    /// `metadata.name`.
+    pub fn own_name(&self) -> &str {
+        self.name.strip_prefix(EGRESS_DOMAIN_POLICY).unwrap_or(&self.name)
+    }
+
     /// The rules of a direction, or `None` when the policy does not isolate for it.
     pub fn rules(&self, direction: Direction) -> Option<&[Rule]> {
         match direction {
@@ -98,6 +137,8 @@ pub enum Peer {
     },
     /// Addresses (B5).
     Block(IpBlock),
+    /// What these names stand for (G). Only in an EgressDomainPolicy.
+    Names(Vec<NamePattern>),
 }
 
 /// A CIDR without its exceptions.

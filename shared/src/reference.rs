@@ -5,6 +5,7 @@
 
 use crate::cluster::ClusterIndex;
 use crate::compile::{Address, Endpoint, Modes};
+use crate::dns::NamePattern;
 use crate::evaluate::Outcome;
 use crate::net::Family;
 use crate::policy::{Direction, NetworkPolicy, Peer, PortMatch, Rule};
@@ -200,6 +201,9 @@ fn peer_fits(index: &ClusterIndex, modes: &Modes, own: &str, rule: &Rule, peer: 
                 if in_scope && matches(pods, &e.labels) { Tri::Yes } else { Tri::No }
             }
             (Peer::Pods { .. }, _) => Tri::No,
+            // G5: names stand for what is outside.
+            (Peer::Names(_), End::Endpoint(_)) => Tri::No,
+            (Peer::Names(patterns), End::Address(address)) => named(modes, patterns, address),
             (Peer::Block(block), End::Address(address)) => yes(in_block(&block.cidr, &block.except, address)),
             (Peer::Block(_), End::Endpoint(e)) if !e.host_network && !modes.ip_block_matches_pods => Tri::No,
             (Peer::Block(block), End::Endpoint(e)) => match e.addresses.get(family) {
@@ -216,6 +220,26 @@ fn peer_fits(index: &ClusterIndex, modes: &Modes, own: &str, rule: &Rule, peer: 
         };
     }
     best
+}
+
+/// G1, G5, G6: whether one of these names stands for an address.
+fn named(modes: &Modes, patterns: &[NamePattern], address: IpAddr) -> Tri {
+    let stands = |pattern: &NamePattern| {
+        modes.names.names().any(|(name, addresses)| {
+            let text = match pattern {
+                NamePattern::Exact(exact) => name.as_str() == exact.as_str(),
+                NamePattern::Below(parent) => name.as_str().ends_with(&format!(".{parent}")),
+            };
+            text && addresses.contains(&address)
+        })
+    };
+    if patterns.iter().any(stands) {
+        Tri::Yes
+    } else if modes.names.may_be_named(address) && patterns.iter().any(|pattern| !modes.names.knows(pattern)) {
+        Tri::Open
+    } else {
+        Tri::No
+    }
 }
 
 fn yes(condition: bool) -> Tri {

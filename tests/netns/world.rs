@@ -124,7 +124,7 @@ fn interesting_addresses(index: &ClusterIndex) -> Vec<IpAddr> {
     let rules = index.policies().flat_map(|p| Direction::ALL.into_iter().filter_map(|d| p.rules(d)).flatten());
     let blocks = rules.filter_map(|rule| rule.peers.as_ref()).flatten().filter_map(|peer| match peer {
         netsim_shared::policy::Peer::Block(block) => Some(block),
-        netsim_shared::policy::Peer::Pods { .. } => None,
+        netsim_shared::policy::Peer::Pods { .. } | netsim_shared::policy::Peer::Names(_) => None,
     });
     let nets = blocks.flat_map(|block| block.except.iter().chain([&block.cidr]));
     let ends = nets.flat_map(|net| {

@@ -6,6 +6,7 @@ use super::{Assertion, Isolated, Only, Suite, Test, isolation};
 use crate::cluster::ClusterIndex;
 use crate::compile::{Compiled, EndpointId, PeerIds, pod_cidrs};
 use crate::diagnostic::Diagnostic;
+use crate::dns::DomainName;
 use crate::evaluate::{Note, Party};
 use crate::net::{AddressRange, Family, PerFamily, from_number, to_blocks, without};
 use crate::policy::Direction;
@@ -499,7 +500,7 @@ impl<'c> Checker<'c> {
         &self,
         resolver: &Resolver<'_>,
         goal: &Goal,
-        name: &str,
+        name: &DomainName,
         port: Option<u16>,
         fine: &[Allowance],
         out: &mut Violations,

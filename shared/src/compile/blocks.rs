@@ -1,9 +1,11 @@
-//! Distinct IP blocks, and the classes of addresses that they tell apart.
+//! Distinct IP blocks, and the classes of addresses that they tell apart. What a pattern of names stands
+//! for is such a block, too: its addresses are those that are known of it.
 //!
 //! The borders of all blocks cut each family into ranges; ranges that lie in the same blocks are
 //! one class. An address finds its class by binary search, whatever the number of blocks.
 
 use super::interner::Interner;
+use crate::dns::{NameMap, NamePattern};
 use crate::net::{AddressRange, Family, PerFamily, family_of, to_number, without};
 use crate::policy::IpBlock;
 use std::collections::BTreeSet;
@@ -16,12 +18,23 @@ pub type CidrClassId = u32;
 /// The class of what lies in no block.
 pub const IN_NO_BLOCK: CidrClassId = 0;
 
+/// What a rule holds addresses by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Held {
+    Block(IpBlock),
+    Names(NamePattern),
+}
+
 /// Blocks and the classes they make.
 #[derive(Debug, Clone)]
 pub struct Blocks {
-    blocks: Interner<IpBlock>,
+    blocks: Interner<Held>,
     /// The blocks of each class, sorted.
     classes: Interner<Box<[BlockId]>>,
+    /// For each class, the one that pods and nodes in its ranges have: no name stands for them (G5).
+    inside: Vec<CidrClassId>,
+    /// For each class, the one that it would be if all names whose addresses are not known stood for it (G6).
+    perhaps_named: Vec<CidrClassId>,
     /// Where a range begins and its class; sorted, the first begins at 0.
     ranges: PerFamily<Vec<(u128, CidrClassId)>>,
     /// The class of pods without an address (B8).
@@ -47,6 +60,8 @@ impl Default for Blocks {
         Blocks {
             blocks: Interner::default(),
             classes,
+            inside: Vec::new(),
+            perhaps_named: Vec::new(),
             ranges,
             unaddressed_pod: PerFamily::default(),
             unaddressed_node: PerFamily::default(),
@@ -63,7 +78,20 @@ pub fn ranges_of(block: &IpBlock) -> Vec<AddressRange> {
 impl Blocks {
     /// The number of a block, and whether it is new: then [`Blocks::rebuild`] is due.
     pub fn intern(&mut self, block: &IpBlock) -> (BlockId, bool) {
-        self.blocks.intern(block)
+        self.blocks.intern(&Held::Block(block.clone()))
+    }
+
+    /// The same for what a pattern of names stands for.
+    pub fn intern_names(&mut self, pattern: &NamePattern) -> (BlockId, bool) {
+        self.blocks.intern(&Held::Names(pattern.clone()))
+    }
+
+    /// The pattern of names that a number is for, if it is for one.
+    pub fn pattern(&self, block: BlockId) -> Option<&NamePattern> {
+        match self.blocks.get(block)? {
+            Held::Names(pattern) => Some(pattern),
+            Held::Block(_) => None,
+        }
     }
 
     /// How many blocks there are; their numbers begin at 0.
@@ -71,12 +99,26 @@ impl Blocks {
         BlockId::try_from(self.blocks.items().len()).unwrap_or(BlockId::MAX)
     }
 
-    /// Makes the classes anew. `pod_ranges` are the known ranges of pod addresses (B8).
-    pub fn rebuild(&mut self, pod_ranges: &PerFamily<Vec<AddressRange>>) {
+    /// Makes the classes anew. `pod_ranges` are the known ranges of pod addresses (B8), `names` what is
+    /// known of names.
+    pub fn rebuild(&mut self, pod_ranges: &PerFamily<Vec<AddressRange>>, names: &NameMap) {
         self.classes = Interner::default();
         self.classes.intern(&Box::default());
-        let by_block: Vec<(BlockId, Family, Vec<AddressRange>)> =
-            (0..).zip(self.blocks.items()).map(|(id, block)| (id, family_of(&block.cidr), ranges_of(block))).collect();
+        let mut by_block: Vec<(BlockId, Family, Vec<AddressRange>)> = Vec::new();
+        for (id, held) in (0..).zip(self.blocks.items()) {
+            match held {
+                Held::Block(block) => by_block.push((id, family_of(&block.cidr), ranges_of(block))),
+                Held::Names(pattern) => {
+                    for address in names.matching(pattern) {
+                        by_block.push((
+                            id,
+                            Family::of(address),
+                            vec![AddressRange { first: to_number(address), last: to_number(address) }],
+                        ));
+                    }
+                }
+            }
+        }
         let of_family = |family: Family| by_block.iter().filter(move |(_, f, _)| *f == family);
         for family in Family::ALL {
             let mut borders: Vec<(u128, bool, BlockId)> = Vec::new();
@@ -114,7 +156,8 @@ impl Blocks {
             let whole = AddressRange { first: 0, last: family.last() };
             let known = pod_ranges.get(family);
             let (mut pod, mut node) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-            for (id, _, ranges) in of_family(family) {
+            // Pods and nodes have no part in what names stand for (G5).
+            for (id, _, ranges) in of_family(family).filter(|(id, _, _)| self.pattern(*id).is_none()) {
                 let covers =
                     |wanted: &AddressRange| ranges.iter().any(|r| r.first <= wanted.first && wanted.last <= r.last);
                 let touches =
@@ -139,6 +182,38 @@ impl Blocks {
             *self.unaddressed_pod.get_mut(family) = class(pod);
             *self.unaddressed_node.get_mut(family) = class(node);
         }
+        self.relate_names(names);
+    }
+
+    /// What each class is without names, and what it may be with them.
+    fn relate_names(&mut self, names: &NameMap) {
+        let patterns = (0..).zip(self.blocks.items()).filter_map(|(id, held)| match held {
+            Held::Names(pattern) => Some((id, pattern)),
+            Held::Block(_) => None,
+        });
+        let (known, open): (Vec<(BlockId, _)>, Vec<(BlockId, _)>) = patterns.partition(|(_, p)| names.knows(p));
+        let open: Vec<BlockId> = open.into_iter().map(|(id, _)| id).collect();
+        let named: BTreeSet<BlockId> = known.into_iter().map(|(id, _)| id).chain(open.iter().copied()).collect();
+        (self.inside, self.perhaps_named) = (Vec::new(), Vec::new());
+        if named.is_empty() {
+            return;
+        }
+        for blocks in self.classes.items().to_vec() {
+            let inside = blocks.iter().copied().filter(|id| !named.contains(id)).collect();
+            let perhaps: BTreeSet<BlockId> = blocks.iter().chain(&open).copied().collect();
+            self.inside.push(self.classes.intern(&inside).0);
+            self.perhaps_named.push(self.classes.intern(&perhaps.into_iter().collect()).0);
+        }
+    }
+
+    /// The class of a pod or node whose address has a class: names do not stand for it (G5).
+    pub fn inside(&self, class: CidrClassId) -> CidrClassId {
+        self.inside.get(class as usize).copied().unwrap_or(class)
+    }
+
+    /// The class of an address if every name whose addresses are not known stood for it, too (G6).
+    pub fn perhaps_named(&self, class: CidrClassId) -> CidrClassId {
+        self.perhaps_named.get(class as usize).copied().unwrap_or(class)
     }
 
     /// The class of an address.
@@ -192,7 +267,7 @@ mod tests {
         ];
         let mut blocks = Blocks::default();
         list.iter().for_each(|b| _ = blocks.intern(b));
-        blocks.rebuild(&PerFamily::default());
+        blocks.rebuild(&PerFamily::default(), &NameMap::default());
         for text in [
             "0.0.0.0",
             "9.255.255.255",

@@ -13,6 +13,7 @@ pub mod side;
 pub mod tier;
 
 use crate::cluster::{Change, ClusterIndex, Key};
+use crate::dns::NameMap;
 use crate::net::{AddressRange, Family, PerFamily, family_of};
 use crate::object::{Pod, WorkloadKind};
 use crate::policy::Direction;
@@ -39,11 +40,19 @@ pub struct Modes {
     pub strict: bool,
     /// The ranges of pod addresses; empty: those that nodes name (B8).
     pub pod_cidrs: Vec<IpNet>,
+    /// What is known of the addresses that names stand for (G6); default nothing.
+    pub names: NameMap,
 }
 
 impl Default for Modes {
     fn default() -> Self {
-        Modes { ip_block_matches_pods: true, host_network_pods: false, strict: false, pod_cidrs: Vec::new() }
+        Modes {
+            ip_block_matches_pods: true,
+            host_network_pods: false,
+            strict: false,
+            pod_cidrs: Vec::new(),
+            names: NameMap::default(),
+        }
     }
 }
 
@@ -317,8 +326,8 @@ impl Compiled {
 
     fn rebuild_blocks(&mut self, index: &ClusterIndex) {
         let ranges = pod_ranges(index, &self.modes);
-        self.ingress.blocks.rebuild(&ranges);
-        self.egress.blocks.rebuild(&ranges);
+        self.ingress.blocks.rebuild(&ranges, &self.modes.names);
+        self.egress.blocks.rebuild(&ranges, &self.modes.names);
     }
 
     fn endpoint_of(&self, index: &ClusterIndex, pod: &Pod) -> Option<Arc<Endpoint>> {
@@ -446,7 +455,7 @@ impl Compiled {
                 let cidrs: Certainty<CidrClassId> = match endpoint.addresses.get(family) {
                     _ if blind => Certainty { surely: blocks::IN_NO_BLOCK, maybe: blocks::IN_NO_BLOCK },
                     Address::Known(address) => {
-                        let class = side.blocks.class_of(*address);
+                        let class = side.blocks.inside(side.blocks.class_of(*address));
                         Certainty { surely: class, maybe: class }
                     }
                     _ => {

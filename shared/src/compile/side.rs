@@ -68,7 +68,7 @@ pub struct CompiledRule {
 pub struct PeerTerms {
     /// Pods by selectors.
     pub terms: Box<[TermId]>,
-    /// Addresses.
+    /// Addresses: blocks, and patterns of names, which [`Blocks::pattern`] tells.
     pub blocks: Box<[BlockId]>,
 }
 
@@ -221,6 +221,13 @@ impl Side {
                         let (id, new) = self.blocks.intern(block);
                         fallout.everything |= new;
                         blocks.push(id);
+                    }
+                    Peer::Names(patterns) => {
+                        for pattern in patterns {
+                            let (id, new) = self.blocks.intern_names(pattern);
+                            fallout.everything |= new;
+                            blocks.push(id);
+                        }
                     }
                     Peer::Pods { namespaces: selector, pods: pod_selector } => {
                         let scope = match selector {

@@ -28,6 +28,7 @@
 
 pub mod answer;
 pub mod clock;
+pub mod map;
 pub mod name;
 pub mod refuse;
 #[cfg(feature = "resolver")]
@@ -38,4 +39,5 @@ pub mod store;
 pub mod wire;
 
 pub use clock::Timestamp;
+pub use map::NameMap;
 pub use name::{DomainName, NamePattern};

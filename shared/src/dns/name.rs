@@ -93,6 +93,15 @@ impl NamePattern {
         }
     }
 
+    /// Whether every name that is meant is meant by the other pattern, too.
+    pub fn is_within(&self, wide: &NamePattern) -> bool {
+        match (self, wide) {
+            (NamePattern::Exact(name), wide) => wide.matches(name),
+            (NamePattern::Below(parent), NamePattern::Below(above)) => parent == above || parent.is_below(above),
+            (NamePattern::Below(_), NamePattern::Exact(_)) => false,
+        }
+    }
+
     /// The name, if the pattern has no wildcard: only such a pattern can be asked for.
     pub fn exact(&self) -> Option<&DomainName> {
         match self {
@@ -136,6 +145,11 @@ impl FromStr for NamePattern {
             Err(problem) => Err(wrong(problem)),
         }
     }
+}
+
+/// Patterns one after another, as people list them.
+pub fn join(patterns: &[NamePattern]) -> String {
+    patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What is wrong with a `*` that is not `*.` in front, and what was probably meant.

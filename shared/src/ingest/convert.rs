@@ -3,13 +3,14 @@
 use super::kind::Kind;
 use super::raw;
 use crate::diagnostic::{Severity, nearest};
+use crate::dns::NamePattern;
 use crate::net::{is_within, read_cidr};
 use crate::object::{
     AccessRule, ClusterNode, ContainerPort, EndpointSlice, ForeignPolicy, Life, NAMESPACE_NAME_LABEL, Namespace,
     Object, Origin, Owner, Path, Pod, PodSpec, Powers, Role, RoleBinding, Service, ServiceKind, ServicePort, SlicePort,
     Subject, TargetPort, Workload,
 };
-use crate::policy::{IpBlock, NamedPort, NetworkPolicy, Peer, PortMatch, Rule};
+use crate::policy::{IpBlock, NamedPort, NetworkPolicy, Peer, PolicyKind, PortMatch, Rule};
 use crate::ports::{PortRange, Protocol};
 use crate::selector::{Condition, Labels, Requirement, Selector};
 use ipnet::IpNet;
@@ -115,6 +116,12 @@ pub fn read<'de, D: Deserializer<'de>>(
             .map(Object::NetworkPolicy)
             .into_iter()
             .collect(),
+        Kind::EgressDomainPolicy => {
+            egress_domain_policy(raw::EgressDomainPolicy::deserialize(deserializer)?, context, p)
+                .map(Object::NetworkPolicy)
+                .into_iter()
+                .collect()
+        }
         Kind::Role => role(raw::Role::deserialize(deserializer)?, context, p).map(Object::Role).into_iter().collect(),
         Kind::RoleBinding => role_binding(raw::RoleBinding::deserialize(deserializer)?, context, p)
             .map(Object::RoleBinding)
@@ -540,17 +547,7 @@ fn network_policy(raw: raw::NetworkPolicy, context: Context<'_>, problems: &mut 
         problems.error(&path, "this NetworkPolicy has no `spec`", "a policy needs at least `spec: {podSelector: {}}`");
         return None;
     };
-    let selector_path = path.key("podSelector");
-    if spec.pod_selector.is_none() {
-        let help = "write `podSelector: {}` when all pods of the namespace are meant";
-        problems.push(
-            Severity::Warning,
-            &path,
-            "this NetworkPolicy has no `podSelector`: it selects all pods of its namespace",
-            Some(help.into()),
-        );
-    }
-    let pod_selector = selector(spec.pod_selector.unwrap_or_default(), &selector_path, problems);
+    let pod_selector = subject(spec.pod_selector, "NetworkPolicy", problems);
     let has_egress = spec.egress.as_ref().is_some_and(|rules| !rules.is_empty());
     let ingress =
         rules(spec.ingress.unwrap_or_default(), &path.key("ingress"), "from", problems, |r| (r.from, r.ports));
@@ -580,6 +577,7 @@ fn network_policy(raw: raw::NetworkPolicy, context: Context<'_>, problems: &mut 
         }
     }
     Some(NetworkPolicy {
+        kind: PolicyKind::NetworkPolicy,
         namespace,
         name,
         pod_selector,
@@ -587,6 +585,98 @@ fn network_policy(raw: raw::NetworkPolicy, context: Context<'_>, problems: &mut 
         egress: isolates_out.then_some(egress),
         origin,
     })
+}
+
+/// Whom a policy selects; everybody where it does not say, which is told.
+fn subject(raw: Option<raw::LabelSelector>, kind: &str, problems: &mut Problems) -> Selector {
+    let path = Path::spec();
+    if raw.is_none() {
+        let message = format!("this {kind} has no `podSelector`: it selects all pods of its namespace");
+        let help = "write `podSelector: {}` when all pods of the namespace are meant";
+        problems.push(Severity::Warning, &path, message, Some(help.into()));
+    }
+    selector(raw.unwrap_or_default(), &path.key("podSelector"), problems)
+}
+
+/// An EgressDomainPolicy. It isolates for egress whatever its rules are (G2), and lists that are missing or
+/// empty stand for nothing here: they are errors, so that nothing is opened by an omission.
+fn egress_domain_policy(
+    raw: raw::EgressDomainPolicy,
+    context: Context<'_>,
+    problems: &mut Problems,
+) -> Option<NetworkPolicy> {
+    let (namespace, name) = key_of(raw.metadata.as_ref(), &context, problems)?;
+    let origin = context.origin_of(raw.metadata.as_ref());
+    let path = Path::spec();
+    let Some(spec) = raw.spec else {
+        let help = "a policy needs at least `spec: {podSelector: {}, egress: []}`";
+        problems.error(&path, "this EgressDomainPolicy has no `spec`", help);
+        return None;
+    };
+    let pod_selector = subject(spec.pod_selector, "EgressDomainPolicy", problems);
+    let mut egress = Vec::new();
+    for (i, rule) in spec.egress.unwrap_or_default().into_iter().enumerate() {
+        let (rule, path) = (rule.unwrap_or_default(), path.key("egress").index(i));
+        let items = rule.to.unwrap_or_default();
+        if items.is_empty() {
+            let help = "write `to: [{domainNames: [api.example.com]}]`; here no list stands for everything";
+            problems.error(&path.key("to"), "this rule names nothing outside", help);
+        }
+        let peers = items.into_iter().enumerate();
+        let peers = peers.map(|(j, item)| {
+            Peer::Names(domain_names(item.unwrap_or_default(), &path.key("to").index(j).key("domainNames"), problems))
+        });
+        let peers = Some(peers.collect());
+        let ports = rule.ports.filter(|ports| !ports.is_empty()).map(|ports| {
+            let at = path.key("ports");
+            let ports = ports.into_iter().enumerate();
+            ports.filter_map(|(j, raw)| outside_port(raw.unwrap_or_default(), &at.index(j), problems)).collect()
+        });
+        egress.push(Rule { peers, ports });
+    }
+    Some(NetworkPolicy {
+        kind: PolicyKind::EgressDomainPolicy,
+        namespace,
+        name: PolicyKind::EgressDomainPolicy.name_of(&name),
+        pod_selector,
+        ingress: None,
+        egress: Some(egress),
+        origin,
+    })
+}
+
+/// How many names an item has at most, as in ClusterNetworkPolicy.
+pub const MAX_DOMAIN_NAMES: usize = 25;
+
+fn domain_names(raw: raw::DomainPeer, path: &Path, problems: &mut Problems) -> Vec<NamePattern> {
+    let texts = raw.domain_names.unwrap_or_default();
+    if texts.is_empty() {
+        problems.error(path, "this item has no `domainNames`", "write `domainNames: [api.example.com]`");
+    }
+    if texts.len() > MAX_DOMAIN_NAMES {
+        let message = format!("{} names in one item, and the API server takes {MAX_DOMAIN_NAMES}", texts.len());
+        problems.error(path, message, "put the rest into further items of `to`");
+    }
+    let mut names = Vec::with_capacity(texts.len());
+    for (i, text) in texts.iter().enumerate() {
+        match text.as_deref().unwrap_or_default().parse::<NamePattern>() {
+            Ok(name) => names.push(name),
+            Err(error) => problems.push(Severity::Error, &path.index(i), error.to_string(), error.help()),
+        }
+    }
+    names
+}
+
+/// A port of something outside the cluster: ports have names on pods only.
+fn outside_port(raw: raw::PolicyPort, path: &Path, problems: &mut Problems) -> Option<PortMatch> {
+    match port_match(raw, path, problems)? {
+        PortMatch::Named(named) => {
+            let message = format!("the port `{}` has to be a number: names of ports belong to pods", named.name);
+            problems.error(&path.key("port"), message, "write the number, such as `port: 443`");
+            None
+        }
+        range => Some(range),
+    }
 }
 
 type RawParts = (Option<Vec<Option<raw::Peer>>>, Option<Vec<Option<raw::PolicyPort>>>);

@@ -21,6 +21,8 @@ pub enum Kind {
     Node,
     /// networking.k8s.io NetworkPolicy
     NetworkPolicy,
+    /// netsim.dev EgressDomainPolicy
+    EgressDomainPolicy,
     /// rbac.authorization.k8s.io Role or ClusterRole
     Role,
     /// rbac.authorization.k8s.io RoleBinding or ClusterRoleBinding
@@ -77,6 +79,7 @@ pub fn classify(api_version: &str, kind: &str) -> Kind {
         "extensions" if kind != "NetworkPolicy" => workload(),
         "extensions" | "networking.k8s.io" if kind == "NetworkPolicy" => Some(Kind::NetworkPolicy),
         "discovery.k8s.io" if kind == "EndpointSlice" => Some(Kind::EndpointSlice),
+        "netsim.dev" if kind == "EgressDomainPolicy" => Some(Kind::EgressDomainPolicy),
         "rbac.authorization.k8s.io" => match kind {
             "Role" | "ClusterRole" => Some(Kind::Role),
             "RoleBinding" | "ClusterRoleBinding" => Some(Kind::RoleBinding),
@@ -103,6 +106,8 @@ mod tests {
         assert_eq!(classify("crd.projectcalico.org/v1", "NetworkPolicy"), Kind::Foreign);
         assert_eq!(classify("cilium.io/v2", "CiliumClusterwideNetworkPolicy"), Kind::Foreign);
         assert_eq!(classify("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy"), Kind::Foreign);
+        assert_eq!(classify("netsim.dev/v1alpha1", "EgressDomainPolicy"), Kind::EgressDomainPolicy);
+        assert_eq!(classify("netsim.dev/v1alpha1", "ConnectivityTest"), Kind::Other);
         assert_eq!(classify("apps/v1", "Deployment"), Kind::Workload(WorkloadKind::Deployment));
         assert_eq!(classify("v1", "ConfigMap"), Kind::Other);
         assert_eq!(classify("policy/v1", "PodSecurityPolicy"), Kind::Other);

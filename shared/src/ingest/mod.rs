@@ -258,7 +258,7 @@ impl Reader<'_> {
         within: Path,
     ) -> Context<'c> {
         // Most commands point into policies only; keeping every pod's text would cost more than all else.
-        let kept = known == Kind::NetworkPolicy || self.keep == Keep::Everything;
+        let kept = matches!(known, Kind::NetworkPolicy | Kind::EgressDomainPolicy) || self.keep == Keep::Everything;
         let origin = Origin {
             source: self.source.clone(),
             line: document.first_line,

@@ -351,6 +351,39 @@ pub struct Peer {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct EgressDomainPolicy {
+    #[serde(rename = "apiVersion")]
+    pub _api_version: de::Ignored,
+    #[serde(rename = "kind")]
+    pub _kind: de::Ignored,
+    pub metadata: Option<Metadata>,
+    pub spec: Option<EgressDomainPolicySpec>,
+    #[serde(rename = "status")]
+    pub _status: de::Ignored,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct EgressDomainPolicySpec {
+    pub pod_selector: Option<LabelSelector>,
+    pub egress: Option<Vec<Option<DomainRule>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DomainRule {
+    pub to: Option<Vec<Option<DomainPeer>>>,
+    pub ports: Option<Vec<Option<PolicyPort>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct DomainPeer {
+    pub domain_names: Option<Vec<Option<String>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IpBlock {
     pub cidr: Option<String>,

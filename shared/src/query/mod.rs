@@ -6,6 +6,7 @@ pub mod target;
 
 use crate::cluster::ClusterIndex;
 use crate::compile::{Compiled, PeerIds};
+use crate::dns::DomainName;
 use crate::evaluate::{Addresses, Decision, Note, Outcome, Party, allowed_ports, evaluate, families_between, own_node};
 use crate::net::{Family, PerFamily};
 use crate::object::ForeignPolicy;
@@ -181,16 +182,16 @@ pub(crate) fn to_name(
     compiled: &Compiled,
     source: Named,
     sources: usize,
-    name: &str,
+    name: &DomainName,
     protocol: Protocol,
     port: Option<u16>,
 ) -> Connection {
-    let (verdict, why) = judge_name(compiled, source.party, protocol, port);
+    let (verdict, why) = judge_name(compiled, source.party, name, protocol, port);
     Connection {
         source,
         sources,
         destination: None,
-        destination_name: name.to_owned(),
+        destination_name: name.to_string(),
         destinations: 1,
         protocol: Some(protocol),
         port,
@@ -394,7 +395,9 @@ fn on_any_port(
     let ports: Vec<(Family, PortSet)> =
         families.iter().map(|family| (*family, of(*family, Addresses::Surely))).collect();
     // Strictly, or about what is on a node's network, nothing is assumed of unknown addresses (B8).
-    let doubts = compiled.modes().strict || is_host(compiled, source) || is_host(compiled, destination);
+    // Nor of what names stand for (G6).
+    let named = matches!(destination, Party::Address(address) if compiled.modes().names.may_be_named(address));
+    let doubts = compiled.modes().strict || named || is_host(compiled, source) || is_host(compiled, destination);
     let verdict = combine(ports.iter().map(|(family, ports)| {
         if *ports == wanted {
             Verdict::Allowed
@@ -468,6 +471,9 @@ pub(crate) fn decision_notes(connections: &[Connection]) -> Vec<String> {
         }
         Note::AddressNotKnown { who, rule, .. } => {
             format!("{who} is on a node's network, whose address is not known: it may lie in the `ipBlock` of {rule}")
+        }
+        Note::NameNotResolved { address, rule } => {
+            format!("whether the names of {rule} stand for {address} is not known (--dns-map or --resolve decides it)")
         }
         Note::NodeNotKnown { who } => format!(
             "the node of {who} is not known: if the two are a pod and its own node it is allowed, whatever the policies"

@@ -2,20 +2,33 @@
 
 use super::Verdict;
 use crate::compile::{Compiled, EndpointId};
+use crate::dns::DomainName;
 use crate::evaluate::Party;
 use crate::net::{Family, family_of};
 use crate::policy::{Direction, Peer, PortMatch, Rule};
 use crate::ports::Protocol;
 
 /// Judges whether a party reaches a name on a port (`None`: on any), and says why.
-pub fn judge_name(compiled: &Compiled, source: Party, protocol: Protocol, port: Option<u16>) -> (Verdict, String) {
+pub fn judge_name(
+    compiled: &Compiled,
+    source: Party,
+    name: &DomainName,
+    protocol: Protocol,
+    port: Option<u16>,
+) -> (Verdict, String) {
     match source {
         Party::Address(_) => (Verdict::Unknown, "neither end is a pod: no policy of this cluster decides it".into()),
-        Party::Endpoint(id) => judge_endpoint(compiled, id, protocol, port),
+        Party::Endpoint(id) => judge_endpoint(compiled, id, name, protocol, port),
     }
 }
 
-fn judge_endpoint(compiled: &Compiled, id: EndpointId, protocol: Protocol, port: Option<u16>) -> (Verdict, String) {
+fn judge_endpoint(
+    compiled: &Compiled,
+    id: EndpointId,
+    asked: &DomainName,
+    protocol: Protocol,
+    port: Option<u16>,
+) -> (Verdict, String) {
     let Some(entry) = compiled.entry(id) else { return (Verdict::Unknown, "the pod is gone".into()) };
     let who = &entry.endpoint.key;
     let slots: Vec<_> = compiled.side(Direction::Egress).policies_of(entry.egress).collect();
@@ -29,21 +42,32 @@ fn judge_endpoint(compiled: &Compiled, id: EndpointId, protocol: Protocol, port:
         })
     });
     let mut open = Vec::new();
-    let (mut somewhere, mut covered) = (false, Vec::new());
+    let (mut somewhere, mut covered, mut by_name) = (false, Vec::new(), None);
     for (name, rule) in rules.filter(|(_, rule)| port_fits(rule, protocol, port)) {
         somewhere = true;
         let Some(peers) = &rule.peers else {
             return (Verdict::Allowed, format!("{name} allows it to everywhere"));
         };
         for peer in peers {
-            // A name outside is no pod: only blocks can hold its addresses.
-            let Peer::Block(block) = peer else { continue };
+            let block = match peer {
+                Peer::Block(block) => block,
+                Peer::Names(patterns) => {
+                    let pattern = patterns.iter().find(|pattern| pattern.matches(asked));
+                    by_name = by_name.or_else(|| pattern.map(|pattern| format!("{name} allows `{pattern}`")));
+                    continue;
+                }
+                // A name outside is no pod.
+                Peer::Pods { .. } => continue,
+            };
             if block.cidr.prefix_len() == 0 && block.except.is_empty() {
                 covered.push((family_of(&block.cidr), name.clone()));
             } else {
                 open.push(format!("{name} ({block})"));
             }
         }
+    }
+    if let Some(why) = by_name {
+        return (Verdict::Allowed, why);
     }
     let families: Vec<Family> = entry.endpoint.families().collect();
     let all_covered = !families.is_empty() && families.iter().all(|f| covered.iter().any(|(c, _)| c == f));

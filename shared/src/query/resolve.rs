@@ -4,6 +4,8 @@ use super::target::{AskedPort, Target, TargetKind};
 use crate::cluster::ClusterIndex;
 use crate::compile::{Compiled, EndpointId, EndpointKey};
 use crate::diagnostic::nearest;
+use crate::dns::DomainName;
+use crate::dns::name::NameError;
 use crate::evaluate::Party;
 use crate::net::{AddressRange, Family, family_of, from_number, to_blocks};
 use crate::object::{Service, ServiceKind, ServicePort, TargetPort, WorkloadKind};
@@ -102,7 +104,7 @@ pub enum Destination {
     /// To a DNS name outside.
     Name {
         /// The name.
-        name: String,
+        name: DomainName,
         /// The port, if any.
         port: Option<u16>,
         /// What has to be said.
@@ -289,7 +291,11 @@ impl<'c> Resolver<'c> {
                     )
                 }
             };
-            return Ok(Destination::Name { name: outside.trim_end_matches('.').to_lowercase(), port, notes });
+            let wrong = |error: NameError| QueryError {
+                message: format!("the Service {name} stands for no name: {error}"),
+                help: error.help(),
+            };
+            return Ok(Destination::Name { name: outside.parse().map_err(wrong)?, port, notes });
         }
         let ports = self.service_ports(service, &name, port, protocol)?;
         let mut reached: Vec<Reached> = Vec::new();

@@ -1,5 +1,7 @@
 //! The words of a question: what `SRC` and `DST` may look like, before anything is looked up.
 
+use crate::dns::DomainName;
+use crate::dns::name::NameError;
 use crate::object::WorkloadKind;
 use crate::ports::Protocol;
 use ipnet::IpNet;
@@ -24,7 +26,7 @@ pub enum Target {
     /// One address.
     Address(IpAddr),
     /// A DNS name outside the cluster.
-    Name(String),
+    Name(DomainName),
 }
 
 /// A kind that a word forces.
@@ -101,7 +103,7 @@ pub fn parse_target(word: &str) -> Result<Target, String> {
     match parts.as_slice() {
         ["*"] | ["*", "*"] => Ok(Target::Everything(None)),
         [namespace, "*"] => Ok(Target::Everything(Some((*namespace).to_owned()))),
-        [name] => Ok(name_or_object(name)),
+        [name] => name_or_object(name),
         // `svc/x` forces the kind in the default namespace, as with kubectl.
         [first, name] => Ok(match TargetKind::parse(first) {
             Some(kind) => object(None, Some(kind), name),
@@ -120,17 +122,20 @@ pub fn parse_target(word: &str) -> Result<Target, String> {
 const FORMS: &str = "write ns/pod, ns/deploy/name, ns/svc/name, ns/*, an IP address or a CIDR";
 
 /// A word without `/`: a name in the default namespace, a Service's DNS name, or a name outside.
-fn name_or_object(word: &str) -> Target {
+fn name_or_object(word: &str) -> Result<Target, String> {
     let labels: Vec<&str> = word.trim_end_matches('.').split('.').collect();
-    match labels.as_slice() {
+    Ok(match labels.as_slice() {
         [name] => Target::Object { namespace: None, kind: None, name: (*name).to_owned() },
         [service, namespace, "svc"] | [service, namespace, "svc", "cluster", "local"] => Target::Object {
             namespace: Some((*namespace).to_owned()),
             kind: Some(TargetKind::Service),
             name: (*service).to_owned(),
         },
-        _ => Target::Name(word.trim_end_matches('.').to_ascii_lowercase()),
-    }
+        _ => Target::Name(word.parse().map_err(|error: NameError| match error.help() {
+            Some(help) => format!("{error}; {help}"),
+            None => error.to_string(),
+        })?),
+    })
 }
 
 /// Reads a word with an optional `:port`, and an optional `/udp` behind the port.
@@ -195,7 +200,7 @@ mod tests {
                 "db.shop.svc.cluster.local:5432",
                 "Object { namespace: Some(\"shop\"), kind: Some(Service), name: \"db\" }",
             ),
-            ("API.example.com.:443", "Name(\"api.example.com\") Some(Number(443))"),
+            ("API.example.com.:443", "Name(DomainName(\"api.example.com\")) Some(Number(443))"),
             ("10.0.0.1:80", "Address(10.0.0.1) Some(Number(80))"),
             ("[2001:db8::1]:80", "Address(2001:db8::1) Some(Number(80))"),
             ("2001:db8::1", "Address(2001:db8::1) None"),

@@ -22,7 +22,7 @@ use crate::default_deny::DefaultDeny;
 use crate::evaluate::{Addresses, Decision, Outcome, Party, allowed_ports, evaluate, families_between};
 use crate::net::Family;
 use crate::object::{Object, Origin};
-use crate::policy::{Direction, NetworkPolicy};
+use crate::policy::{Direction, NetworkPolicy, PolicyKind};
 use crate::ports::{PortRange, PortSet, Protocol};
 use crate::query::Verdict;
 use crate::query::name::judge_name;
@@ -152,6 +152,7 @@ fn default_denies(
         let words: Vec<String> = missing.iter().map(ToString::to_string).collect();
         out.push(Suggested {
             policy: NetworkPolicy {
+                kind: PolicyKind::NetworkPolicy,
                 namespace: namespace.clone(),
                 name: name::free(index, namespace, &name, &[]).into(),
                 pod_selector: Selector::default(),
@@ -181,9 +182,9 @@ fn apply(index: &mut ClusterIndex, compiled: &mut Compiled, policies: &[Suggeste
 fn sides(compiled: &Compiled, need: &Need) -> [(Direction, bool); 2] {
     let destination = match &need.destination {
         Destined::Party(named) => named.party,
-        Destined::Name(_) => {
+        Destined::Name(name) => {
             let protocol = need.protocol.unwrap_or(Protocol::Tcp);
-            let open = judge_name(compiled, need.source.party, protocol, need.port).0 == Verdict::Allowed;
+            let open = judge_name(compiled, need.source.party, name, protocol, need.port).0 == Verdict::Allowed;
             return [(Direction::Egress, open), (Direction::Ingress, true)];
         }
     };

@@ -8,7 +8,7 @@ use crate::compile::{Address, Compiled, Endpoint};
 use crate::evaluate::Party;
 use crate::net::Family;
 use crate::object::{NAMESPACE_NAME_LABEL, Origin, Service, TargetPort};
-use crate::policy::{Direction, IpBlock, NamedPort, NetworkPolicy, Peer, PortMatch, Rule};
+use crate::policy::{Direction, IpBlock, NamedPort, NetworkPolicy, Peer, PolicyKind, PortMatch, Rule};
 use crate::ports::{PortRange, Protocol};
 use crate::query::resolve::Named;
 use crate::selector::{Condition, Requirement, Selector};
@@ -212,6 +212,7 @@ impl<'c> Drafts<'c> {
         };
         let rules = |wanted| (wanted == direction).then(|| vec![rule.clone()]);
         let policy = NetworkPolicy {
+            kind: PolicyKind::NetworkPolicy,
             namespace: namespace.into(),
             name: free(self.index, namespace, name, &[]).into(),
             pod_selector: pods,
@@ -235,6 +236,7 @@ impl<'c> Drafts<'c> {
             let name: Box<str> = free(index, &subject.namespace, wish.trim_end_matches('-'), taken).into();
             taken.push(name.clone());
             let policy = NetworkPolicy {
+                kind: PolicyKind::NetworkPolicy,
                 namespace: subject.namespace,
                 name,
                 pod_selector: subject.selector,

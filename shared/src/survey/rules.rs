@@ -4,6 +4,7 @@ use super::cells::{ports_of, protocol_number};
 use super::lines::Lines;
 use super::{Group, MAY_V4, MAY_V6, NamedNumber, Peers, Policy, Rule, SURE_V4, SURE_V6, Side};
 use crate::compile::side::{self, CompiledRule, GroupId, NOT_ISOLATED, NameId, PeerClass, PeerTerms};
+use crate::dns::name::join;
 use crate::net::{Family, PerFamily};
 use crate::object::Path;
 use crate::policy::{Direction, NamedPort, NetworkPolicy, Peer, PortMatch};
@@ -181,6 +182,7 @@ fn in_words(peer: &Peer, own: &str) -> String {
     };
     match peer {
         Peer::Block(block) => block.to_string(),
+        Peer::Names(patterns) => join(patterns),
         Peer::Pods { namespaces: None, pods: selector } => format!("{} in {own}", pods(selector)),
         Peer::Pods { namespaces: Some(namespaces), pods: selector } if namespaces.is_everything() => {
             format!("{} in every namespace", pods(selector))

@@ -13,6 +13,7 @@ use live::{ClusterRef, Extent};
 use netsim_shared::cluster::ClusterIndex;
 use netsim_shared::compile::{Compiled, Modes};
 use netsim_shared::diagnostic::Diagnostic;
+use netsim_shared::dns::NameMap;
 use netsim_shared::ingest::{Ingested, Keep, ingest_keeping};
 use netsim_shared::net::read_cidr;
 use netsim_shared::object::Object;
@@ -247,5 +248,6 @@ pub fn modes(args: &InputArgs) -> Result<Modes, LoadError> {
         host_network_pods: args.host_network_pods,
         strict: args.strict,
         pod_cidrs,
+        names: NameMap::default(),
     })
 }

@@ -9,13 +9,14 @@
 use netsim_shared::cluster::ClusterIndex;
 use netsim_shared::compile::Modes;
 use netsim_shared::diagnostic::Severity;
+use netsim_shared::dns::{NameMap, NamePattern, refuse::Refusals, refuse::private_ranges};
 use netsim_shared::ingest::ingest;
 use netsim_shared::net::Family;
 use netsim_shared::object::{
     ClusterNode, ContainerPort, Life, NAMESPACE_NAME_LABEL, Namespace, Object, Origin, Owner, Pod, PodSpec, Service,
     ServiceKind, ServicePort, TargetPort, Workload, WorkloadKind,
 };
-use netsim_shared::policy::{IpBlock, NamedPort, NetworkPolicy, Peer, PortMatch, Rule};
+use netsim_shared::policy::{IpBlock, NamedPort, NetworkPolicy, Peer, PolicyKind, PortMatch, Rule};
 use netsim_shared::ports::{MAX_PORT, MIN_PORT, PortRange, Protocol};
 use netsim_shared::selector::{Condition, Labels, Requirement, Selector};
 use proptest::collection::vec;
@@ -80,6 +81,11 @@ const BLOCKS_V6: [&str; 9] = [
     "fd00:ffff::/120",
     "ffff::/16",
 ];
+/// Names outside the cluster.
+pub const NAMES: [&str; 4] = ["example.com", "a.example.com", "b.a.example.com", "c.example.com"];
+/// What policies write of them.
+const PATTERNS: [&str; 6] =
+    ["example.com", "a.example.com", "b.a.example.com", "*.example.com", "*.a.example.com", "other.example"];
 /// The ranges of pod addresses that nodes or modes name.
 const POD_RANGES: [&str; 5] = ["10.0.0.0/24", "10.0.1.0/24", "10.0.0.0/23", "fd00::/64", "fd00:0:0:1::/64"];
 
@@ -132,7 +138,7 @@ impl Manifest {
             Object::Service(o) => o.name = name,
             Object::EndpointSlice(o) => o.name = name,
             Object::Node(o) => o.name = name,
-            Object::NetworkPolicy(o) => o.name = name,
+            Object::NetworkPolicy(o) => o.name = o.kind.name_of(&name),
             Object::Foreign(o) => o.name = name,
             Object::Role(o) => o.name = name,
             Object::RoleBinding(o) => o.name = name,
@@ -260,12 +266,46 @@ pub fn op() -> impl Strategy<Value = Op> {
 pub fn modes() -> impl Strategy<Value = Modes> {
     let rarely = || prop_oneof![4 => Just(false), 1 => Just(true)];
     let ranges = prop_oneof![3 => Just(Vec::new()), 1 => vec(select(&POD_RANGES[..]), 1..3)];
-    (rarely(), rarely(), any::<bool>(), ranges).prop_map(|(no_pods, host_network_pods, strict, ranges)| Modes {
-        ip_block_matches_pods: !no_pods,
-        host_network_pods,
-        strict,
-        pod_cidrs: ranges.into_iter().map(net).collect(),
+    let names = prop_oneof![2 => Just(NameMap::default()), 1 => name_map()];
+    (rarely(), rarely(), any::<bool>(), ranges, names).prop_map(
+        |(no_pods, host_network_pods, strict, ranges, names)| Modes {
+            ip_block_matches_pods: !no_pods,
+            host_network_pods,
+            strict,
+            pod_cidrs: ranges.into_iter().map(net).collect(),
+            names,
+        },
+    )
+}
+
+/// What names stand for: addresses outside, of pods and of nodes, as far as they are not refused.
+fn name_map() -> impl Strategy<Value = NameMap> {
+    let addresses = prop_oneof![2 => select(&OUTSIDE[..]), 1 => select(&V4[..])];
+    let known = vec((select(&NAMES[..]), vec(addresses, 0..4)), 0..5);
+    let ranges = prop_oneof![3 => Just(Vec::new()), 1 => vec(select(&POD_RANGES[..]), 1..3)];
+    (known, ranges, any::<bool>(), any::<bool>()).prop_map(|(known, ranges, private, complete)| {
+        let opted_in = Family::ALL.into_iter().flat_map(|family| private_ranges().get(family).to_vec());
+        let refusals = Refusals {
+            pods: ranges.into_iter().map(net).collect(),
+            opted_in: opted_in.filter(|_| private).collect(),
+            ..Refusals::default()
+        };
+        let mut map = NameMap::new(refusals, complete);
+        for (name, addresses) in known {
+            map.insert(name.parse().expect("a name"), addresses.into_iter().map(address));
+        }
+        map
     })
+}
+
+/// The same names, and no other stands for anything: what lists tell of addresses (G6b).
+pub fn closed(names: &NameMap) -> NameMap {
+    let opted_in = Family::ALL.map(Family::whole).to_vec();
+    let mut closed = NameMap::new(Refusals { opted_in, ..Refusals::default() }, true);
+    for (name, addresses) in names.names() {
+        closed.insert(name.clone(), addresses.iter().copied());
+    }
+    closed
 }
 
 /// A namespace that is defined.
@@ -479,8 +519,50 @@ pub fn workload() -> impl Strategy<Value = Manifest> {
     )
 }
 
-/// A policy of any shape that is valid.
+/// A policy of any kind and shape that is valid.
 pub fn policy() -> impl Strategy<Value = Manifest> {
+    prop_oneof![6 => network_policy(), 1 => egress_domain_policy()]
+}
+
+/// An EgressDomainPolicy.
+fn egress_domain_policy() -> impl Strategy<Value = Manifest> {
+    let items = vec(vec(select(&PATTERNS[..]), 1..3), 1..3);
+    let numbered =
+        port_match().prop_filter("ports outside have no names", |port| !matches!(port.means, PortMatch::Named(_)));
+    let rule = (items, prop_oneof![2 => Just(None), 3 => vec(numbered, 0..3).prop_map(Some)]);
+    (a_namespace(), selector(&POD_KEYS, &POD_VALUES), vec(rule, 0..3)).prop_map(|(namespace, selector, rules)| {
+        let mut means = Vec::new();
+        let mut texts = Vec::new();
+        for (items, ports) in rules {
+            let mut text = Map::new();
+            put(&mut text, "to", Some(items.iter().map(|names| json!({"domainNames": names})).collect()));
+            put(&mut text, "ports", ports.as_ref().map(|list| list.iter().map(|p| p.text.clone()).collect()));
+            texts.push(Value::from(text));
+            let patterns = |names: &Vec<&str>| -> Vec<NamePattern> {
+                names.iter().map(|name| name.parse().expect("a pattern")).collect()
+            };
+            let peers = items.iter().map(|names| Peer::Names(patterns(names))).collect();
+            let ports: Option<Vec<PortMatch>> = ports.map(|list| list.into_iter().map(|p| p.means).collect());
+            means.push(Rule { peers: Some(peers), ports: ports.filter(|list| !list.is_empty()) });
+        }
+        let metadata = metadata("edp", Some(namespace), &Written::default());
+        let mut text = object("netsim.dev/v1alpha1", "EgressDomainPolicy", metadata);
+        text["spec"] = json!({"podSelector": selector.text, "egress": texts});
+        let policy = NetworkPolicy {
+            kind: PolicyKind::EgressDomainPolicy,
+            namespace: namespace.into(),
+            name: PolicyKind::EgressDomainPolicy.name_of("edp"),
+            pod_selector: selector.means,
+            ingress: None,
+            egress: Some(means),
+            origin: Origin::default(),
+        };
+        Written { text, means: Object::NetworkPolicy(policy) }
+    })
+}
+
+/// A NetworkPolicy.
+fn network_policy() -> impl Strategy<Value = Manifest> {
     const TYPES: [Option<&[&str]>; 7] = [
         None,
         None,
@@ -511,6 +593,7 @@ pub fn policy() -> impl Strategy<Value = Manifest> {
                 rules.into_iter().flatten().map(|rule| rule.means).collect()
             };
             let means = NetworkPolicy {
+                kind: PolicyKind::NetworkPolicy,
                 namespace: namespace.into(),
                 name: "np".into(),
                 pod_selector: selector.map(|s| s.means).unwrap_or_default(),

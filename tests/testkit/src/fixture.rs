@@ -2,8 +2,12 @@
 
 use netsim_shared::cluster::ClusterIndex;
 use netsim_shared::compile::Modes;
+use netsim_shared::dns::refuse::Refusals;
+use netsim_shared::dns::{DomainName, NameMap};
 use netsim_shared::ingest::{Ingested, from_yaml, ingest};
 use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// A case: `case.yaml`.
@@ -57,6 +61,8 @@ pub struct StepModes {
     pod_cidr: Vec<String>,
     ip_block_pods: Option<bool>,
     host_network_pods: bool,
+    /// What names stand for; all other names have no address.
+    dns_map: Option<BTreeMap<DomainName, Vec<IpAddr>>>,
 }
 
 /// A truth table.
@@ -109,6 +115,16 @@ impl Table {
         let hits = |e: &&Except| covers(&e.from, from) && covers(&e.to, to);
         self.except.iter().rev().find(hits).map_or(&self.default, |e| &e.verdict)
     }
+}
+
+/// A map with everything in it; nothing of it may be refused.
+fn names(known: &BTreeMap<DomainName, Vec<IpAddr>>) -> NameMap {
+    let mut map = NameMap::new(Refusals::default(), true);
+    for (name, addresses) in known {
+        let refused = map.insert(name.clone(), addresses.iter().copied());
+        assert!(refused.is_empty(), "{name}: {refused:?}");
+    }
+    map
 }
 
 /// Whether a pattern such as `x/*` covers `ns/pod`.
@@ -170,6 +186,7 @@ impl Step {
             host_network_pods: self.modes.host_network_pods,
             strict: self.modes.strict,
             pod_cidrs: self.modes.pod_cidr.iter().map(|c| c.parse().expect("a CIDR")).collect(),
+            names: self.modes.dns_map.as_ref().map(names).unwrap_or_default(),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::lint::Context;
 use netsim_shared::compile::blocks::{Blocks, CidrClassId};
 use netsim_shared::compile::side::{CompiledRule, NameId, PolicySlot, Side};
 use netsim_shared::default_deny::is_for_every_peer;
+use netsim_shared::dns::NamePattern;
 use netsim_shared::net::Family;
 use netsim_shared::object::NAMESPACE_NAME_LABEL;
 use netsim_shared::policy::{NetworkPolicy, Peer, Rule};
@@ -48,6 +49,7 @@ enum Part<'c> {
     Everyone,
     Pods(&'c Peer),
     Addresses(CidrClassId),
+    Names(&'c NamePattern),
 }
 
 impl<'x, 'c> Cover<'x, 'c> {
@@ -69,16 +71,25 @@ impl<'x, 'c> Cover<'x, 'c> {
             return vec![Part::Everyone];
         };
         let pods = peers.iter().filter(|peer| matches!(peer, Peer::Pods { .. })).map(Part::Pods);
+        let names = peers.iter().flat_map(|peer| match peer {
+            Peer::Names(patterns) => patterns.as_slice(),
+            Peer::Pods { .. } | Peer::Block(_) => &[],
+        });
         let blocks = &self.side.blocks;
         let held = |class: &&CidrClassId| compiled.blocks.iter().any(|block| blocks.holds(*block, **class));
         let addresses = if compiled.blocks.is_empty() { &[][..] } else { self.classes.as_slice() };
-        pods.chain(addresses.iter().filter(held).map(|class| Part::Addresses(*class))).collect()
+        let addresses = addresses.iter().filter(held).map(|class| Part::Addresses(*class));
+        pods.chain(names.map(Part::Names)).chain(addresses).collect()
     }
 
     fn has(&self, other: &Line<'_>, part: &Part<'_>, line: &Line<'_>) -> bool {
         let (Some(peers), Some(compiled)) = (&other.rule.peers, &other.compiled.peers) else { return true };
         match part {
             Part::Addresses(class) => compiled.blocks.iter().any(|block| self.side.blocks.holds(*block, *class)),
+            Part::Names(narrow) => {
+                let within = |wide: &Peer| matches!(wide, Peer::Names(patterns) if patterns.iter().any(|wide| narrow.is_within(wide)));
+                peers.iter().any(within) || is_for_every_peer(self.context.compiled, other.rule, &Family::ALL)
+            }
             Part::Everyone => is_for_every_peer(self.context.compiled, other.rule, &Family::ALL),
             Part::Pods(narrow) => {
                 peers.iter().any(|wide| peer_implies(self.context, &line.policy.namespace, narrow, wide))

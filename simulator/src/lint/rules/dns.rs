@@ -224,6 +224,7 @@ fn may_be_for_dns(rule: &Rule, protocol: Protocol) -> bool {
     let inside = |peer: &Peer| match peer {
         Peer::Pods { .. } => true,
         Peer::Block(block) => is_private(&block.cidr),
+        Peer::Names(_) => false,
     };
     match &rule.ports {
         None => rule.peers.as_ref().is_none_or(|peers| peers.iter().any(inside)),

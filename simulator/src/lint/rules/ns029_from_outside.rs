@@ -62,7 +62,7 @@ fn judge(context: &Context<'_>, entry: &Entry, protocol: Protocol, port: u16, ju
                 let Some(peers) = &rule.peers else { return Outside::Open };
                 for block in peers.iter().filter_map(|peer| match peer {
                     Peer::Block(block) => Some(block),
-                    Peer::Pods { .. } => None,
+                    Peer::Pods { .. } | Peer::Names(_) => None,
                 }) {
                     best = Outside::Some;
                     if block.cidr.prefix_len() == 0 && block.except.is_empty() {

@@ -93,7 +93,7 @@ impl BlockAt<'_> {
 pub fn blocks_of(rule: RuleAt<'_>) -> impl Iterator<Item = BlockAt<'_>> {
     rule.rule.peers.iter().flatten().enumerate().filter_map(move |(index, peer)| match peer {
         Peer::Block(block) => Some(BlockAt { rule, index, block }),
-        Peer::Pods { .. } => None,
+        Peer::Pods { .. } | Peer::Names(_) => None,
     })
 }
 
