@@ -48,6 +48,11 @@ impl TimedElements {
         self.sets.get(set).and_then(|set| set.get(&address)).is_some_and(|end| *end > now)
     }
 
+    /// Whether an address is in any set.
+    pub fn holds_any(&self, address: IpAddr, now: Instant) -> bool {
+        self.sets.values().filter_map(|set| set.get(&address)).any(|end| *end > now)
+    }
+
     /// Follows a ruleset: sets that it does not have are forgotten, and those that it has and that are not known yet get
     /// what `wanted` says. Gives what belongs into the transaction that creates them.
     pub fn follow(&mut self, ruleset: &Ruleset, mut wanted: impl FnMut(&Name) -> Left, now: Instant) -> Vec<Op> {

@@ -272,9 +272,12 @@ mod tests {
         let touched = world.answer("b.example.com", &[("198.51.100.1", 600)], 10);
         assert!(touched.matches(&["*.example.com".parse().unwrap()]));
         assert!(!touched.matches(&["a.example.com".parse().unwrap(), "example.com".parse().unwrap()]));
-        let both = vec![("198.51.100.1".to_owned(), 640), ("198.51.100.2".to_owned(), 100)];
+        let both = vec![("198.51.100.1".to_owned(), 650), ("198.51.100.2".to_owned(), 100)];
         // Some time after the last answer, which the store does not know of.
-        assert_eq!(world.wanted(&["*.example.com"], false, 30), [("198.51.100.1".to_owned(), 640), ("198.51.100.2".to_owned(), 90)]);
+        assert_eq!(
+            world.wanted(&["*.example.com"], false, 30),
+            [("198.51.100.1".to_owned(), 640), ("198.51.100.2".to_owned(), 90)]
+        );
         assert_eq!(world.wanted(&["b.example.com", "a.example.com"], false, 20), both);
         assert_eq!(world.wanted(&["example.com"], false, 20), []);
     }
@@ -293,7 +296,8 @@ mod tests {
     #[test]
     fn what_points_inside_does_not_count_and_is_told() {
         let mut world = World::new();
-        let touched = world.answer("a.example.com", &[("10.0.0.1", 60), ("198.51.100.66", 60), ("198.51.100.1", 60)], 0);
+        let touched =
+            world.answer("a.example.com", &[("10.0.0.1", 60), ("198.51.100.66", 60), ("198.51.100.1", 60)], 0);
         assert_eq!(touched.refused.iter().map(|r| r.reason).collect::<Vec<_>>(), [Reason::Private, Reason::PodRange]);
         assert_eq!(world.wanted(&["a.example.com"], false, 0), one("198.51.100.1", 120));
         // It came to be a pod's later.

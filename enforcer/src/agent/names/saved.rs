@@ -1,8 +1,8 @@
 //! What is known of names on disk (`--dns-state`), so that a restart forgets nothing.
 
+use super::Now;
 use super::known::Known;
 use super::seen::{self, Seen};
-use super::Now;
 use netsim_shared::dns::store::{LoadError, Store, StoreOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -186,7 +186,13 @@ mod tests {
             (good[..good.len() / 2].to_owned(), "damaged"),
             ("{}".to_owned(), "something else"),
             (good.replace("netsim-dns-state", "other"), "something else"),
-            (good.replace("\"format\":\"netsim-dns-state\",\"version\":1", "\"format\":\"netsim-dns-state\",\"version\":2"), "version 2"),
+            (
+                good.replace(
+                    "\"format\":\"netsim-dns-state\",\"version\":1",
+                    "\"format\":\"netsim-dns-state\",\"version\":2",
+                ),
+                "version 2",
+            ),
             (good.replace("198.51.100.1", "fd00::1"), "damaged"),
             (good.replace("api.example.com", "api"), "damaged"),
             (good.replace("\"seen\"", "\"more\""), "damaged"),

@@ -128,7 +128,8 @@ mod tests {
         let text = serde_json::to_string(&seen.to_saved(begun)).unwrap();
         let read = |at: Now| Seen::from_saved(serde_json::from_str(&text).unwrap(), at);
         let hour = Duration::from_secs(3600);
-        let left = |seen: &Seen, at: Now| seen.matching(&"a.example.com".parse().unwrap(), at.steady).next().map(|l| l.1);
+        let left =
+            |seen: &Seen, at: Now| seen.matching(&"a.example.com".parse().unwrap(), at.steady).next().map(|l| l.1);
         let at = later(begun, hour);
         assert_eq!(left(&read(at), at), Some(SEEN_FOR - hour));
         // A clock a year behind.
