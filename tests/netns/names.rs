@@ -85,6 +85,10 @@ impl World {
 
     /// Starts the agent and tells it of the cluster.
     fn agent(&self, store: StoreOptions) -> Agent {
+        self.agent_with(store, Ownership::Owned)
+    }
+
+    fn agent_with(&self, store: StoreOptions, ownership: Ownership) -> Agent {
         let netns = self.fabric.node(NODE).netns_path().to_owned();
         let names = names::Config {
             servers: vec![self.dns.address()],
@@ -103,7 +107,7 @@ impl World {
             netns: Some(netns.clone()),
             names,
         };
-        let kernel = Kernel::open(Some(&netns), "netsim", Ownership::Owned).expect("a netlink socket");
+        let kernel = Kernel::open(Some(&netns), "netsim", ownership).expect("a netlink socket");
         let agent = Agent::start(config, kernel);
         agent.tell(&self.cluster());
         agent
@@ -130,6 +134,16 @@ impl World {
 
     fn reaches(&self, n: u8, family: Family, port: u16) -> bool {
         self.fabric.probe(&self.to(n, family, port)).passed()
+    }
+
+    /// Waits until what is known of addresses is on disk: it is written beside the loop.
+    fn wait_state(&self, addresses: &[IpAddr]) {
+        let until = Instant::now() + PATIENCE;
+        let has = |text: String| addresses.iter().all(|address| text.contains(&format!("\"{address}\"")));
+        while !std::fs::read_to_string(self.state()).is_ok_and(has) {
+            assert!(Instant::now() < until, "nothing is written");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Waits until new connections come through, or do not.
@@ -279,7 +293,7 @@ fn resolved() {
 fn expiry() {
     let world = World::new("expiry");
     world.dns.set(NAME, 1, outside(1));
-    let agent = world.agent(short());
+    let mut agent = world.agent(short());
     let begun = Instant::now();
     let flows = Family::ALL.map(|family| {
         world.wait(1, family, true);
@@ -299,6 +313,16 @@ fn expiry() {
         }
         assert!(!Family::ALL.into_iter().any(|family| world.reaches(1, family, 443)), "still denied to new ones");
     }
+    // And by another agent, which has to know of what was before it.
+    world.wait_state(&outside(2));
+    agent.kill();
+    let agent = world.agent(short());
+    let changed = agent.change(&UNRELATED.replace("[Ingress, Egress]", "[Ingress]"));
+    for flow in &flows {
+        flow.wait_until_sent(changed, 20);
+        assert!(flow.wait_at_client(changed, Duration::from_secs(2)).is_some(), "{:?}", flow.broken());
+    }
+    assert!(!Family::ALL.into_iter().any(|family| world.reaches(1, family, 443)), "denied to new ones as ever");
     for flow in &flows {
         let gap = flow.longest_gap(begun + Duration::from_secs(1));
         assert!(gap < NO_OUTAGE, "an established connection had a pause of {gap:?}");
@@ -383,16 +407,7 @@ fn restarted() {
     world.dns.set(NAME, 600, outside(1));
     let mut agent = world.agent(short());
     Family::ALL.into_iter().for_each(|family| world.wait(1, family, true));
-    // What it learned is written beside the loop.
-    let until = Instant::now() + PATIENCE;
-    let written = || {
-        std::fs::read_to_string(world.state())
-            .is_ok_and(|text| outside(1).iter().all(|a| text.contains(&a.to_string())))
-    };
-    while !written() {
-        assert!(Instant::now() < until, "nothing is written");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    world.wait_state(&outside(1));
     world.dns.be(Mood::Silent);
     let storm = world.fabric.storm(Family::ALL.map(|family| world.to(1, family, 443))).every(Duration::from_millis(2));
     let storm = storm.start();
@@ -451,4 +466,38 @@ fn edited() {
     assert_eq!(world.fabric.probe(&world.to(9, Family::V4, 443)), Outcome::Lost);
     assert!(world.reaches(1, Family::V4, 443));
     drop(agent);
+    // Where everybody may, it is found and put right, and so is what is taken out.
+    node.nft("delete table inet netsim");
+    let agent = world.agent_with(short(), Ownership::Shared);
+    let find = || {
+        let listed = node.try_nft("list table inet netsim").expect("nft");
+        let number = listed.lines().find_map(|line| line.trim().strip_prefix("set egress4_names")).expect("a set");
+        number.trim_end_matches(" {").to_owned()
+    };
+    let edits = [
+        ("add element inet netsim egress4_namesN { 198.51.100.9 timeout 1h }", 9),
+        ("add element inet netsim egress4_namesN { 198.51.100.9 }", 9),
+        ("add element inet netsim egress4_seenN { 198.51.100.9 timeout 1h }", 9),
+        ("delete element inet netsim egress4_namesN { 198.51.100.1 }", 9),
+        ("flush set inet netsim egress4_seenN", 9),
+    ];
+    for (n, (edit, denied)) in (1..).zip(edits) {
+        node.nft(&edit.replace('N', &find()));
+        agent.wait_metric("netsim_enforcer_drift_total", |count| count > f64::from(n) - 0.5);
+        agent.wait_metric("netsim_enforcer_repairs_total", |count| count > f64::from(n) - 0.5);
+        assert!(!world.reaches(denied, Family::V4, 443), "after `{edit}`");
+        assert!(world.reaches(1, Family::V4, 443), "after `{edit}`");
+    }
+    // What ends, comes and is asked for again all the time is no drift.
+    world.dns.set("short.example.com", 1, outside(2));
+    agent.change(&to_names(&[NAME, "short.example.com"]));
+    world.wait(2, Family::V4, true);
+    let asked = world.dns.asked();
+    let until = Instant::now() + PATIENCE;
+    while world.dns.asked() < asked + 6 {
+        assert!(Instant::now() < until, "nothing is asked");
+        // Others make the generation of the node's ruleset another, so that the table is read.
+        node.nft("add table inet other; delete table inet other");
+    }
+    assert!(agent.metric("netsim_enforcer_drift_total") < 5.5, "what ended was taken for drift");
 }

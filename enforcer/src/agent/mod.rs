@@ -160,7 +160,7 @@ pub async fn run(
         kernel,
     };
     agent.go(Box::pin(updates), log, end).await;
-    agent.names.save_at_end();
+    agent.names.end().await;
 }
 
 impl Agent {

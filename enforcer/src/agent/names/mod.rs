@@ -96,6 +96,8 @@ pub struct Names {
     resolver: Option<Arc<Resolver>>,
     tasks: JoinSet<Event>,
     due: Timer,
+    /// The sets of the last ruleset.
+    followed: BTreeSet<Name>,
     watched: BTreeSet<DomainName>,
     wildcards: BTreeSet<NamePattern>,
     refusals: Refusals,
@@ -123,6 +125,7 @@ impl Names {
             resolver: None,
             tasks: JoinSet::new(),
             due: Timer::now(),
+            followed: BTreeSet::new(),
             watched: BTreeSet::new(),
             wildcards: BTreeSet::new(),
             refusals: config.refusals.clone(),
@@ -152,6 +155,11 @@ impl Names {
 
     /// Follows the sets of a ruleset: their names are asked for, others no longer.
     pub fn follow(&mut self, sets: &BTreeMap<Name, NamesSet>) {
+        // A set of that name is for the same names as before: no number is used twice.
+        if sets.keys().eq(&self.followed) {
+            return;
+        }
+        self.followed = sets.keys().cloned().collect();
         let patterns: BTreeSet<&NamePattern> = sets.values().flat_map(|set| &*set.patterns).collect();
         let exact: BTreeSet<DomainName> = patterns.iter().filter_map(|pattern| pattern.exact()).cloned().collect();
         let wildcards: BTreeSet<NamePattern> =
@@ -358,9 +366,13 @@ impl Names {
         self.tasks.spawn_blocking(move || Event::Saved(saved::write(&path, &text)));
     }
 
-    /// Writes what is known, before the end.
-    pub fn save_at_end(&self) {
-        let Some(path) = self.config.state.as_ref().filter(|_| self.unsaved) else { return };
+    /// Writes what is known, before the end. What is being asked for does not matter any more.
+    pub async fn end(&mut self) {
+        let unsaved = self.unsaved || self.saving;
+        self.tasks.abort_all();
+        // A file that is being written is written to its end.
+        while self.tasks.join_next().await.is_some() {}
+        let Some(path) = self.config.state.as_ref().filter(|_| unsaved) else { return };
         if let Err(error) = saved::write(path, &saved::to_text(&self.known, Now::read())) {
             tracing::error!("`{}`, the state of names, cannot be written: {error}", path.display());
         }
