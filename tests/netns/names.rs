@@ -2,6 +2,7 @@
 
 use crate::cluster::PATIENCE;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
+use ipnet::IpNet;
 use libtest_mimic::Trial;
 use netsim_enforcer::agent::{self, Config, Reports, names};
 use netsim_enforcer::kernel::{Kernel, Ownership};
@@ -10,6 +11,7 @@ use netsim_enforcer::render::Options;
 use netsim_enforcer::watch::{Update, Watched};
 use netsim_shared::cluster::Key;
 use netsim_shared::compile::Modes;
+use netsim_shared::dns::refuse::Refusals;
 use netsim_shared::dns::store::StoreOptions;
 use netsim_shared::net::Family;
 use netsim_shared::object::Object;
@@ -29,7 +31,7 @@ const NAME: &str = "api.example.com";
 const NO_OUTAGE: Duration = Duration::from_millis(500);
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 8] = [
+    let tests: [(&str, fn()); 9] = [
         ("a_name_is_reached_once_it_is_resolved_and_nothing_else_is", resolved),
         ("expiry_stops_new_connections_and_no_established_ones", expiry),
         ("a_rule_that_goes_cuts_what_it_allowed", rule_goes),
@@ -37,6 +39,7 @@ pub fn trials() -> Vec<Trial> {
         ("without_an_agent_addresses_hold_and_end_by_themselves", agent_gone),
         ("a_restart_begins_with_what_was_known", restarted),
         ("a_hundred_rotating_addresses_are_all_reached", rotation),
+        ("an_address_that_comes_to_be_a_pods_is_no_names", becomes_a_pod),
         ("others_who_edit_the_sets_of_names_are_put_right", edited),
     ];
     tests
@@ -66,6 +69,8 @@ struct World {
     fabric: Fabric,
     dns: DnsServer,
     directory: PathBuf,
+    /// Private ranges that names may lead into.
+    opted_in: Vec<IpNet>,
 }
 
 impl World {
@@ -76,7 +81,7 @@ impl World {
         fabric.outside().listen(Protocol::Tcp, 80);
         let directory = std::env::temp_dir().join(format!("netsim-names-{}-{test}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a temporary directory");
-        World { fabric, dns: DnsServer::start(), directory }
+        World { fabric, dns: DnsServer::start(), directory, opted_in: Vec::new() }
     }
 
     fn state(&self) -> PathBuf {
@@ -94,7 +99,7 @@ impl World {
             servers: vec![self.dns.address()],
             state: Some(self.state()),
             store,
-            ..names::Config::default()
+            refusals: Refusals { opted_in: self.opted_in.clone(), ..Refusals::default() },
         };
         let config = Config {
             options: Options { node: NODE.into(), ..Options::default() },
@@ -443,6 +448,29 @@ fn rotation() {
         }
         assert!(Instant::now() < until, "{lost} of 100 addresses are not reached");
     }
+}
+
+fn becomes_a_pod() {
+    let mut world = World::new("pod");
+    world.opted_in = ["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().expect("a range")).into();
+    let pod = world.fabric.pod("pod-1-2");
+    pod.listen(Protocol::Tcp, 443);
+    world.dns.set(NAME, 1, pod.addresses());
+    let agent = world.agent(short());
+    let probes = Family::ALL.map(|family| Probe::tcp(&world.fabric.pod("pod-1-1"), pod.at(family, 443)));
+    let reached = || world.fabric.probe_all(&probes).iter().filter(|outcome| outcome.passed()).count();
+    agent.wait_metric("netsim_enforcer_dns_refused_addresses_total", |n| n > 1.5);
+    assert_eq!(reached(), 0, "a pod is no name");
+    // As long as nobody knows of a pod there, it is an address like others.
+    let key = ("x".into(), "pod-1-2".into());
+    agent.updates.unbounded_send(Update::Delete(Watched::Pods, key)).expect("a running agent");
+    let until = Instant::now() + PATIENCE;
+    while reached() < 2 {
+        assert!(Instant::now() < until, "the name does not come to be reached");
+    }
+    let others: String = world.cluster().split("---\n").filter(|text| text.contains("name: pod-1-2")).collect();
+    agent.change(&others);
+    assert_eq!(reached(), 0, "it is a pod's from the commit on");
 }
 
 fn edited() {

@@ -326,7 +326,8 @@ impl Agent {
             }
         }
         if self.programmer.is_programmed() {
-            self.follow_names(&changed).await;
+            // The names of a new ruleset are asked for.
+            self.names.follow(self.programmer.renderer().names());
         }
         self.show();
     }
@@ -346,34 +347,15 @@ impl Agent {
         self.retry = Some((Timer::now() + pause, pause));
     }
 
-    /// The names of a new ruleset are asked for, and none of them stands for a pod or a node (G5).
-    async fn follow_names(&mut self, changed: &Changed) {
-        let sets = self.programmer.renderer().names();
-        if sets.is_empty() && self.names.count() == 0 {
-            return;
-        }
-        self.names.follow(sets);
-        let now = Instant::now();
-        let touches = match changed {
-            Changed::Anything => true,
-            Changed::PodsAt(addresses) => {
-                addresses.iter().any(|address| self.programmer.timed().holds_any(*address, now))
-            }
-        };
-        if touches {
-            self.renew(None).await;
-        }
-    }
-
     /// Takes in what happened to names, and hands it to the kernel.
     async fn take_names(&mut self, event: names::Event) {
         let touched = self.names.take(event, self.state.compiled());
         if !touched.names.is_empty() {
-            self.renew(Some(&touched)).await;
+            self.renew(&touched).await;
         }
     }
 
-    async fn renew(&mut self, touched: Option<&Touched>) {
+    async fn renew(&mut self, touched: &Touched) {
         let begun = Instant::now();
         let wanted = self.names.wanted(self.state.compiled());
         match self.programmer.renew(&wanted, touched).await {

@@ -149,6 +149,10 @@ impl Programmer {
             transaction = between(&held, self.renderer.ruleset());
         }
         transaction.ops.extend(self.new_timed(wanted));
+        // An address that comes to be a pod's stands for no name any more, from the same moment on (G5).
+        if self.concerns_timed(changed, wanted) {
+            transaction.ops.extend(self.changed_timed(wanted, None));
+        }
         let size = transaction.size();
         if size > 0 {
             // What the kernel refuses, it does not do; but then it does not hold what we think.
@@ -188,22 +192,35 @@ impl Programmer {
         self.timed.follow(self.renderer.ruleset(), of, wanted.now())
     }
 
-    /// Makes the sets of names hold what is wanted where it was touched; everywhere without `touched`. That is no new
+    /// Whether a change may bear on what sets of names hold.
+    fn concerns_timed(&self, changed: &Changed, wanted: &Wanted<'_>) -> bool {
+        match changed {
+            Changed::Anything => true,
+            Changed::PodsAt(addresses) => addresses.iter().any(|a| self.timed.holds_any(*a, wanted.now())),
+        }
+    }
+
+    /// What is other in the sets of names: in those that were touched, or in all.
+    fn changed_timed(&mut self, wanted: &Wanted<'_>, touched: Option<&Touched>) -> Vec<Op> {
+        let mut ops = Vec::new();
+        for (name, set) in self.renderer.names() {
+            if touched.is_none_or(|touched| touched.matches(&set.patterns)) {
+                ops.extend(self.timed.become_these(name, set.family, &wanted.of(set), wanted.now()));
+            }
+        }
+        ops
+    }
+
+    /// Makes the sets of names hold what is wanted where it was touched. That is no new
     /// ruleset and no new generation: what comes is allowed, and what ends ends for new connections only (G3). Gives how
     /// many elements were changed. Nothing happens while it is not known what the kernel holds: then all of it is put in
     /// place anew, with what is wanted by then.
     ///
     /// # Errors
     /// When the kernel did not take the change. Then it is not known what it holds.
-    pub async fn renew(&mut self, wanted: &Wanted<'_>, touched: Option<&Touched>) -> Result<usize, ProgramError> {
+    pub async fn renew(&mut self, wanted: &Wanted<'_>, touched: &Touched) -> Result<usize, ProgramError> {
         let Some(held) = self.held.take() else { return Ok(0) };
-        let mut transaction = Transaction::default();
-        for (name, set) in self.renderer.names() {
-            if touched.is_none_or(|touched| touched.matches(&set.patterns)) {
-                let wanted_now = wanted.of(set);
-                transaction.ops.extend(self.timed.become_these(name, set.family, &wanted_now, wanted.now()));
-            }
-        }
+        let transaction = Transaction { ops: self.changed_timed(wanted, Some(touched)) };
         let size = transaction.size();
         if size > 0 {
             self.seen_at = self.kernel.commit(transaction).await?.generation;

@@ -41,6 +41,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinSet;
 use tokio::time::{Instant as Timer, sleep_until};
 
+/// A file that was written later than this is from the future.
+const AHEAD: Duration = Duration::from_secs(60);
 /// What is known is written at most so often.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 
@@ -110,6 +112,7 @@ pub struct Names {
     evicted: BTreeSet<DomainName>,
     unsaved: bool,
     saving: bool,
+    save_fails: bool,
     saved: Option<Instant>,
 }
 
@@ -138,6 +141,7 @@ impl Names {
             evicted: BTreeSet::new(),
             unsaved: false,
             saving: false,
+            save_fails: false,
             saved: None,
         }
     }
@@ -230,10 +234,19 @@ impl Names {
             Event::Due | Event::Lost => Touched::default(),
             Event::Saved(result) => {
                 self.saving = false;
-                if let (Err(error), Some(path)) = (result, &self.config.state) {
-                    self.metrics.state_failures.inc();
-                    self.unsaved = true;
-                    tracing::error!("`{}`, the state of names, cannot be written: {error}", path.display());
+                match (result, &self.config.state) {
+                    (Err(error), Some(path)) => {
+                        self.metrics.state_failures.inc();
+                        self.unsaved = true;
+                        if !std::mem::replace(&mut self.save_fails, true) {
+                            tracing::error!("`{}`, the state of names, cannot be written: {error}", path.display());
+                        }
+                    }
+                    _ => {
+                        if std::mem::replace(&mut self.save_fails, false) {
+                            tracing::info!("the state of names is written again");
+                        }
+                    }
                 }
                 Touched::default()
             }
@@ -446,8 +459,15 @@ fn load(config: &Config, now: Now) -> Known {
     let new = || Known::new(config.store.clone(), now);
     let Some(path) = &config.state else { return new() };
     match saved::read(path, &config.store, now) {
-        Ok(Some(known)) => {
+        Ok(Some((known, ahead))) => {
             tracing::info!(addresses = known.store().len(), "read what was known of names");
+            if ahead > AHEAD {
+                tracing::warn!(
+                    ?ahead,
+                    "`{}`, the state of names, is from the future: the clock is behind, or was ahead",
+                    path.display()
+                );
+            }
             known
         }
         Ok(None) => {

@@ -3,6 +3,7 @@
 use super::Now;
 use super::known::Known;
 use super::seen::{self, Seen};
+use netsim_shared::dns::Timestamp;
 use netsim_shared::dns::store::{LoadError, Store, StoreOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,6 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 const FORMAT: &str = "netsim-dns-state";
 const VERSION: u64 = 1;
@@ -26,6 +28,7 @@ struct Header {
 struct Saved {
     format: String,
     version: u64,
+    written: Timestamp,
     answers: Value,
     seen: seen::Saved,
 }
@@ -59,6 +62,7 @@ pub fn to_text(known: &Known, now: Now) -> String {
     let saved = Saved {
         format: FORMAT.to_owned(),
         version: VERSION,
+        written: now.wall,
         answers: known.store().to_json(),
         seen: known.seen().to_saved(now),
     };
@@ -87,11 +91,12 @@ pub fn write(path: &Path, text: &str) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Reads what is known; `None` if there is no file.
+/// Reads what is known, and how far ahead of the clock it was written; `None` if there is no file. What is from the
+/// future counts as written now (G3c).
 ///
 /// # Errors
 /// When it cannot be read, or is not what was written.
-pub fn read(path: &Path, options: &StoreOptions, now: Now) -> Result<Option<Known>, ReadError> {
+pub fn read(path: &Path, options: &StoreOptions, now: Now) -> Result<Option<(Known, Duration)>, ReadError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -111,19 +116,19 @@ pub fn read(path: &Path, options: &StoreOptions, now: Now) -> Result<Option<Know
         LoadError::Version(version) => ReadError::Version(version),
         LoadError::Foreign | LoadError::Corrupt(_) => ReadError::Damaged(error.to_string()),
     })?;
-    Ok(Some(Known::from(loaded.store, Seen::from_saved(saved.seen, now), now)))
+    let known = Known::from(loaded.store, Seen::from_saved(saved.seen, now), now);
+    Ok(Some((known, saved.written.since(now.wall))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netsim_shared::dns::Timestamp;
     use netsim_shared::dns::answer::{Found, Outcome, Reading};
     use netsim_shared::dns::refuse::Refusals;
     use netsim_shared::net::Family;
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     struct Directory(PathBuf);
 
@@ -166,7 +171,8 @@ mod tests {
         assert_eq!(std::fs::read_dir(&directory.0).unwrap().count(), 1, "nothing is left behind");
         let read = |after: Duration| {
             let at = Now { wall: now.wall.after(after), steady: now.steady + after };
-            let known = read(&path, &StoreOptions::default(), at).unwrap().unwrap();
+            let (known, ahead) = read(&path, &StoreOptions::default(), at).unwrap().unwrap();
+            assert!(ahead.is_zero());
             let left: Vec<u64> = known.store().all().map(|(_, held)| held.left.as_secs()).collect();
             let seen = known.seen().matching(&"api.example.com".parse().unwrap(), at.steady).count();
             (left, seen)
@@ -174,6 +180,14 @@ mod tests {
         assert_eq!(read(Duration::from_secs(60)), (vec![600], 1));
         assert_eq!(read(Duration::from_secs(660)), (vec![], 1));
         assert_eq!(read(Duration::from_secs(6 * 86_400)), (vec![], 0));
+        // A clock that is behind keeps nothing for longer than it had.
+        let hour = Duration::from_secs(3600);
+        let at = Now { wall: now.wall.before(hour), steady: now.steady };
+        let (known, ahead) = super::read(&path, &StoreOptions::default(), at).unwrap().unwrap();
+        assert_eq!(
+            (known.store().all().map(|(_, held)| held.left.as_secs()).collect::<Vec<_>>(), ahead),
+            (vec![660], hour)
+        );
     }
 
     #[test]
