@@ -454,6 +454,54 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_names_reaches_the_agent() {
+        let parsed = |args: &[&str]| {
+            let all = ["netsim-enforcer", "run", "--node-name", "n"].iter().chain(args);
+            match Cli::try_parse_from(all).unwrap().command {
+                Command::Run(run) => run.names.config(),
+                other => panic!("{other:?}"),
+            }
+        };
+        // Unless told otherwise, it is as the specification says.
+        let config = parsed(&[]);
+        assert_eq!((config.store, config.refusals), (StoreOptions::default(), Refusals::default()));
+        assert!(config.servers.is_empty() && config.state.is_none());
+        let config = parsed(&[
+            "--dns-server=10.96.0.10",
+            "--dns-server=[fd00::a]:5353",
+            "--dns-state=/var/lib/netsim/names",
+            "--cluster-cidr=10.244.0.0/16",
+            "--service-cidr=10.96.0.0/12",
+            "--dns-allow-private=10.0.0.0/8",
+            "--dns-min-ttl=10s",
+            "--dns-max-ttl=20m",
+            "--dns-grace=0s",
+            "--dns-stale=30m",
+            "--dns-max-addresses=7",
+        ]);
+        assert_eq!(config.servers, ["10.96.0.10:53".parse().unwrap(), "[fd00::a]:5353".parse().unwrap()]);
+        assert_eq!(config.state, Some("/var/lib/netsim/names".into()));
+        let net = |text: &str| vec![text.parse::<IpNet>().unwrap()];
+        let refusals = Refusals {
+            pods: net("10.244.0.0/16"),
+            services: net("10.96.0.0/12"),
+            nodes: Vec::new(),
+            opted_in: net("10.0.0.0/8"),
+        };
+        assert_eq!(config.refusals, refusals);
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        let store = StoreOptions {
+            min_ttl: Duration::from_secs(10),
+            max_ttl: minutes(20),
+            grace: Duration::ZERO,
+            stale: minutes(30),
+            per_name: 7,
+            ..StoreOptions::default()
+        };
+        assert_eq!(config.store, store);
+    }
+
+    #[test]
     fn nodes_have_names() {
         assert_eq!(node_name("ip-10-0-0-1.example.com").as_deref(), Ok("ip-10-0-0-1.example.com"));
         for wrong in ["", "Node-1", "node 1", "node..1", "."] {
