@@ -5,9 +5,10 @@
 
 use criterion::Criterion;
 use netsim_benches::{NODE, PODS, cluster_of_nodes, listed, object, options, policy};
-use netsim_enforcer::agent::{Programmer, State};
+use netsim_enforcer::agent::{Names, Programmer, State, names};
 use netsim_enforcer::drift::differences;
 use netsim_enforcer::kernel::{Contents, Kernel, Ownership};
+use netsim_enforcer::observe::NamesMetrics;
 use netsim_enforcer::render::{Changed, Renderer};
 use netsim_enforcer::transaction::{Op, Transaction, between, replace};
 use netsim_enforcer::watch::{Update, Watched};
@@ -27,6 +28,7 @@ const LOCAL_EVERY: usize = 10;
 struct Agent {
     state: State,
     programmer: Programmer,
+    names: Names,
     runtime: Runtime,
 }
 
@@ -34,14 +36,16 @@ impl Agent {
     fn new(cluster: &Synthetic, kernel: &Kernel) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let programmer = Programmer::new(kernel.clone(), options());
-        let mut agent = Agent { state: listed(cluster, Vec::new()), programmer, runtime };
+        let names = Names::start(names::Config::default(), NamesMetrics::default());
+        let mut agent = Agent { state: listed(cluster, Vec::new()), programmer, names, runtime };
         agent.program();
         agent
     }
 
     fn program(&mut self) {
         if let (Some(changed), Some(compiled)) = (self.state.take_changed(), self.state.compiled()) {
-            let done = self.runtime.block_on(self.programmer.program(compiled, &changed));
+            let wanted = self.names.wanted(Some(compiled));
+            let done = self.runtime.block_on(self.programmer.program(compiled, &changed, &wanted));
             done.unwrap_or_else(|error| panic!("{error}"));
         }
     }

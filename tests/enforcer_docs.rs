@@ -222,7 +222,7 @@ fn messages_and_tests_that_are_named_are_there() {
 }
 
 /// What is before the number in names of what is counted.
-const COUNTED: [&str; 5] = ["group", "peers", "named", "blocks", "ports"];
+const COUNTED: [&str; 7] = ["group", "peers", "named", "blocks", "ports", "names", "seen"];
 
 /// Names as the document writes them: of IPv4, with `N` for numbers.
 fn general(name: &str) -> String {

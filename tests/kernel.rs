@@ -6,15 +6,19 @@
 #![allow(clippy::unwrap_used, reason = "these are tests, which clippy does not see without the standard harness")]
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use netsim_enforcer::drift::differences;
 use netsim_enforcer::kernel::nflog::{Event, Reader};
 use netsim_enforcer::kernel::{
     CommitError, Committed, Contents, Error, Kernel, Netlink, Ownership, TableInfo, describe,
 };
 use netsim_enforcer::ruleset::elements::List;
+use netsim_enforcer::ruleset::text::table_at;
+use netsim_enforcer::ruleset::timed::Left;
 use netsim_enforcer::ruleset::{
-    CT_INVALID, CT_UNTRACKED, Chain, Elements, Field, Hook, Key, Name, Rule, Ruleset, Set, SetKind, Statement, Verdict,
+    COMMENT_MAX, CT_INVALID, CT_UNTRACKED, Chain, Elements, Field, Hook, Key, Name, Rule, Ruleset, Set, SetKind,
+    Statement, TimedElements, Verdict,
 };
-use netsim_enforcer::transaction::{Op, Transaction};
+use netsim_enforcer::transaction::{Op, Transaction, replace};
 use netsim_shared::net::Family;
 use netsim_shared::ports::Protocol;
 use std::collections::BTreeMap;
@@ -23,7 +27,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const TABLE: &str = "netsim";
 /// Says to this program which test it is, once it is in its namespace.
@@ -35,6 +39,14 @@ const TESTS: &[(&str, fn())] = &[
     ("every_kind_of_set_comes_back_and_changes", every_kind_of_set_comes_back_and_changes),
     ("nft_writes_the_same_sets", nft_writes_the_same_sets),
     ("ranges_change_one_by_one", ranges_change_one_by_one),
+    ("timed_elements_are_read_with_what_they_have_left", timed_elements_are_read_with_what_they_have_left),
+    ("the_kernel_takes_out_what_ended", the_kernel_takes_out_what_ended),
+    (
+        "timed_elements_are_moved_and_taken_out_whatever_is_there",
+        timed_elements_are_moved_and_taken_out_whatever_is_there,
+    ),
+    ("a_table_is_replaced_with_its_timed_elements", a_table_is_replaced_with_its_timed_elements),
+    ("timed_sets_are_told_by_what_they_are_for", timed_sets_are_told_by_what_they_are_for),
     ("a_large_map_is_loaded_changed_and_read", a_large_map_is_loaded_changed_and_read),
     ("thousands_of_sets_and_chains_are_one_batch", thousands_of_sets_and_chains_are_one_batch),
     ("a_refused_batch_names_the_object_and_changes_nothing", a_refused_batch_names_the_object_and_changes_nothing),
@@ -154,7 +166,7 @@ fn ipv4(n: usize) -> Key {
 fn load(ruleset: &Ruleset) -> Transaction {
     let mut ops = vec![Op::AddTable];
     ops.extend(ruleset.chains.iter().map(|(name, chain)| Op::AddChain(name.clone(), chain.hook)));
-    ops.extend(ruleset.sets.iter().map(|(name, set)| Op::AddSet(name.clone(), set.kind)));
+    ops.extend(ruleset.sets.iter().map(|(name, set)| Op::AddSet(name.clone(), set.kind, set.comment.clone())));
     for (name, set) in &ruleset.sets {
         let elements = set.elements.sorted().into_iter().map(|(key, value)| (*key, value.clone())).collect();
         ops.push(Op::AddElements(name.clone(), set.kind, elements));
@@ -166,7 +178,7 @@ fn load(ruleset: &Ruleset) -> Transaction {
 }
 
 fn set(kind: SetKind, elements: impl IntoIterator<Item = (Key, Option<Verdict>)>) -> Arc<Set> {
-    Arc::new(Set { kind, elements: elements.into_iter().collect() })
+    Arc::new(Set::new(kind, elements.into_iter().collect()))
 }
 
 fn chain(hook: Option<Hook>, rules: Vec<Rule>) -> Arc<Chain> {
@@ -521,8 +533,240 @@ fn ranges_change_one_by_one() {
         let (gone, come) = ruleset.sets[&ranges].elements.changes_to(&wanted);
         let ops = vec![Op::DeleteElements(ranges.clone(), kind, gone), Op::AddElements(ranges.clone(), kind, come)];
         netlink.commit(&Transaction { ops: ops.clone() }).unwrap_or_else(|e| panic!("{e}: {ops:?}"));
-        ruleset.sets.insert(ranges.clone(), Arc::new(Set { kind, elements: wanted }));
+        ruleset.sets.insert(ranges.clone(), Arc::new(Set::new(kind, wanted)));
         assert_holds(&mut netlink, &ruleset);
+    }
+}
+
+/// The name of the timed set of [`timed`].
+const NAMES: &str = "egress4_names1";
+
+/// A table with timed sets, and a rule that looks one up.
+fn timed() -> Ruleset {
+    let set =
+        |kind, comment: &str| Arc::new(Set { comment: Some(name(comment)), ..Set::new(kind, Elements::default()) });
+    let lookup = Statement::InSet(vec![Field::CtDestination(Family::V4)], name(NAMES));
+    let mut ruleset = small();
+    ruleset.chains.insert(name("egress"), chain(None, vec![vec![lookup, Statement::Verdict(Verdict::Return)]]));
+    ruleset.sets.insert(name(NAMES), set(SetKind::Timed(Family::V4), "api.example.com, *.example.org"));
+    ruleset.sets.insert(name("egress6_names1"), set(SetKind::Timed(Family::V6), "api.example.com, *.example.org"));
+    ruleset
+}
+
+fn commit(netlink: &mut Netlink, ops: Vec<Op>) {
+    netlink.commit(&Transaction { ops: ops.clone() }).unwrap_or_else(|e| panic!("{e}: {ops:?}"));
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn elements(all: &[(&str, Duration)]) -> Vec<(IpAddr, Duration)> {
+    all.iter().map(|(address, left)| (ip(address), *left)).collect()
+}
+
+/// What a timed set holds, and how long.
+fn left(netlink: &mut Netlink, set: &str) -> BTreeMap<IpAddr, Option<Duration>> {
+    netlink.read().unwrap().unwrap().contents.sets[set].timed.clone()
+}
+
+/// Waits until the kernel has taken all elements out of a set.
+fn wait_until_empty(netlink: &mut Netlink, set: &str) {
+    let until = Instant::now() + secs(10);
+    while !left(netlink, set).is_empty() {
+        assert!(Instant::now() < until, "elements of {set} do not end: {:?}", left(netlink, set));
+    }
+}
+
+#[track_caller]
+fn assert_left(netlink: &mut Netlink, set: &str, expected: &[(&str, Duration)]) {
+    let found = left(netlink, set);
+    let addresses: Vec<IpAddr> = expected.iter().map(|(address, _)| ip(address)).collect();
+    assert_eq!(found.keys().copied().collect::<Vec<_>>(), addresses, "{found:?}");
+    for (address, wanted) in elements(expected) {
+        let has = found[&address].expect("it ends");
+        assert!(has <= wanted && has + secs(5) > wanted, "{address} has {has:?} of {wanted:?}");
+    }
+}
+
+fn timed_elements_are_read_with_what_they_have_left() {
+    let mut netlink = open(Ownership::Owned);
+    commit(&mut netlink, load(&timed()).ops);
+    let v6 = [("fd00::1", secs(3600)), ("fd00::2", secs(5 * 86_400))];
+    let v4 = [("10.0.0.1", secs(35)), ("10.0.0.2", secs(100_000)), ("255.255.255.255", secs(30))];
+    commit(
+        &mut netlink,
+        vec![
+            Op::AddTimed(name(NAMES), Family::V4, elements(&v4)),
+            Op::AddTimed(name("egress6_names1"), Family::V6, elements(&v6)),
+        ],
+    );
+    assert_left(&mut netlink, NAMES, &v4);
+    assert_left(&mut netlink, "egress6_names1", &v6);
+    // They are no part of the ruleset.
+    let contents = netlink.read().unwrap().unwrap().contents;
+    assert!(differences(&Contents::expected(&timed()).unwrap(), &contents).is_empty());
+    let wrong = Op::AddTimed(name(NAMES), Family::V4, elements(&[("fd00::1", secs(1))]));
+    let error = netlink.commit(&Transaction { ops: vec![wrong] }).unwrap_err().to_string();
+    assert!(error.contains("fd00::1: not a key of this kind of set"), "{error}");
+    // What is there is not added anew.
+    let again = Op::AddTimed(name(NAMES), Family::V4, elements(&[("10.0.0.7", secs(9)), ("10.0.0.2", secs(9))]));
+    let error = netlink.commit(&Transaction { ops: vec![again] }).unwrap_err().to_string();
+    assert!(error.contains("set `egress4_names1`: element 10.0.0.2"), "{error}");
+    assert_left(&mut netlink, NAMES, &v4);
+}
+
+fn the_kernel_takes_out_what_ended() {
+    let mut netlink = open(Ownership::Owned);
+    commit(&mut netlink, load(&timed()).ops);
+    let before = netlink.generation().unwrap();
+    // A time that is too short to be told is not for ever.
+    let short = elements(&[("10.0.0.1", Duration::from_millis(50)), ("10.0.0.2", Duration::from_nanos(1))]);
+    commit(&mut netlink, vec![Op::AddTimed(name(NAMES), Family::V4, short.clone())]);
+    wait_until_empty(&mut netlink, NAMES);
+    // Nobody is told of that: the generation is the one of our commit.
+    assert_eq!(netlink.generation().unwrap(), before + 1);
+    // What ended is added as if it had never been there, before and after the kernel has swept it up.
+    for _ in 0..20 {
+        commit(&mut netlink, vec![Op::Retime(name(NAMES), Family::V4, short.clone())]);
+        wait_until_empty(&mut netlink, NAMES);
+    }
+    commit(&mut netlink, vec![Op::EndTimed(name(NAMES), Family::V4, vec![ip("10.0.0.1"), ip("10.0.0.2")])]);
+    assert!(left(&mut netlink, NAMES).is_empty());
+}
+
+fn timed_elements_are_moved_and_taken_out_whatever_is_there() {
+    let mut netlink = open(Ownership::Owned);
+    commit(&mut netlink, load(&timed()).ops);
+    let retime = |all: &[(&str, Duration)]| vec![Op::Retime(name(NAMES), Family::V4, elements(all))];
+    let end = |all: &[&str]| vec![Op::EndTimed(name(NAMES), Family::V4, all.iter().map(|a| ip(a)).collect())];
+    // One that is new; then longer, shorter, and beside others.
+    for seconds in [100, 1000, 40] {
+        commit(&mut netlink, retime(&[("10.0.0.1", secs(seconds))]));
+        assert_left(&mut netlink, NAMES, &[("10.0.0.1", secs(seconds))]);
+    }
+    commit(&mut netlink, retime(&[("10.0.0.1", secs(70)), ("10.0.0.2", secs(80)), ("10.0.0.3", secs(90))]));
+    let kept = [("10.0.0.1", secs(70)), ("10.0.0.3", secs(90))];
+    commit(&mut netlink, end(&["10.0.0.2", "10.0.0.9"]));
+    assert_left(&mut netlink, NAMES, &kept);
+    commit(&mut netlink, end(&["10.0.0.2", "10.0.0.9"]));
+    assert_left(&mut netlink, NAMES, &kept);
+    // Out and in, and all in one.
+    commit(&mut netlink, [end(&["10.0.0.1"]), retime(&[("10.0.0.1", secs(50))]), end(&["10.0.0.3"])].concat());
+    assert_left(&mut netlink, NAMES, &[("10.0.0.1", secs(50))]);
+    // At the very moment at which the kernel takes them out: a race that must not fail a batch.
+    let many: Vec<(IpAddr, Duration)> =
+        (0..200_u64).map(|n| (IpAddr::from([10, 1, 0, n as u8]), Duration::from_millis(1 + n / 2))).collect();
+    commit(&mut netlink, vec![Op::Retime(name(NAMES), Family::V4, many.clone())]);
+    for round in 0..100 {
+        let half = |odd: usize| many.iter().skip(odd).step_by(2).copied().collect::<Vec<_>>();
+        let gone = half(round % 2).into_iter().map(|(address, _)| address).collect();
+        let come = half((round + 1) % 2);
+        commit(
+            &mut netlink,
+            vec![Op::EndTimed(name(NAMES), Family::V4, gone), Op::Retime(name(NAMES), Family::V4, come)],
+        );
+    }
+    commit(&mut netlink, end(&["10.0.0.1"]));
+    wait_until_empty(&mut netlink, NAMES);
+    // As many as a store holds, in one batch.
+    let all: Vec<(IpAddr, Duration)> =
+        (0..65_536_u32).map(|n| (Ipv4Addr::from(0x0a02_0000 + n).into(), secs(100))).collect();
+    for (what, op) in [
+        ("added", Op::AddTimed as fn(Name, Family, Vec<(IpAddr, Duration)>) -> Op),
+        ("moved", Op::Retime as fn(Name, Family, Vec<(IpAddr, Duration)>) -> Op),
+    ] {
+        let begun = Instant::now();
+        commit(&mut netlink, vec![op(name(NAMES), Family::V4, all.clone())]);
+        println!("{} {what}: {:?}", all.len(), begun.elapsed());
+    }
+    assert_eq!(left(&mut netlink, NAMES).len(), all.len());
+    let mut times: Vec<Duration> = (0..200)
+        .map(|n| {
+            let begun = Instant::now();
+            commit(&mut netlink, vec![Op::Retime(name(NAMES), Family::V4, all[n..=n].to_vec())]);
+            begun.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    println!("one moved: median {:?}, worst {:?}", times[100], times[199]);
+}
+
+fn a_table_is_replaced_with_its_timed_elements() {
+    let mut netlink = open(Ownership::Owned);
+    let (mut known, now) = (TimedElements::default(), Instant::now());
+    let wanted: Left = elements(&[("10.0.0.1", secs(100)), ("10.0.0.2", secs(200))]).into_iter().collect();
+    let first = [replace(false, &timed()).ops, known.follow(&timed(), |_| wanted.clone(), now)].concat();
+    commit(&mut netlink, first);
+    let holds = |netlink: &mut Netlink, known: &TimedElements| -> Vec<String> {
+        let contents = netlink.read().unwrap().unwrap().contents;
+        known.differences(|set| contents.sets.get(set).map(|set| &set.timed), Instant::now())
+    };
+    assert_eq!(holds(&mut netlink, &known), Vec::<String>::new());
+    // With what is left of them.
+    let later = now + secs(50);
+    let rest = |known: &TimedElements| known.of(NAMES, later).collect::<Left>();
+    let mut moved = TimedElements::default();
+    let again = [replace(true, &timed()).ops, moved.follow(&timed(), |_| rest(&known), later)].concat();
+    commit(&mut netlink, again);
+    assert_left(&mut netlink, NAMES, &[("10.0.0.1", secs(50)), ("10.0.0.2", secs(150))]);
+    // What somebody else does to them is seen.
+    drop(netlink);
+    let mut netlink = open(Ownership::Shared);
+    commit(&mut netlink, vec![Op::DeleteTable]);
+    let mut known = TimedElements::default();
+    let now = Instant::now();
+    commit(&mut netlink, [replace(false, &timed()).ops, known.follow(&timed(), |_| wanted.clone(), now)].concat());
+    assert_eq!(holds(&mut netlink, &known), Vec::<String>::new());
+    nft("add element inet netsim egress4_names1 { 10.0.0.3 timeout 1h }");
+    nft("add element inet netsim egress4_names1 { 10.0.0.4 }");
+    nft("delete element inet netsim egress4_names1 { 10.0.0.2 }");
+    let found = holds(&mut netlink, &known);
+    assert!(found[0].starts_with("set `egress4_names1` - 10.0.0.2 timeout 3m"), "{found:?}");
+    assert_eq!(found[1..], ["set `egress4_names1` + 10.0.0.3", "set `egress4_names1` + 10.0.0.4"]);
+    nft("delete element inet netsim egress4_names1 { 10.0.0.3, 10.0.0.4, 10.0.0.1 }");
+    nft("add element inet netsim egress4_names1 { 10.0.0.2 timeout 4m, 10.0.0.1 }");
+    let found = holds(&mut netlink, &known);
+    assert_eq!(found[0], "set `egress4_names1`: 10.0.0.1 never ends");
+    assert!(found[1].starts_with("set `egress4_names1`: 10.0.0.2 ends in "), "{found:?}");
+}
+
+fn timed_sets_are_told_by_what_they_are_for() {
+    let mut netlink = open(Ownership::Shared);
+    let (mut known, now) = (TimedElements::default(), Instant::now());
+    let wanted: Left = elements(&[("10.0.0.1", secs(4000)), ("10.0.0.2", secs(100_000))]).into_iter().collect();
+    let ops = [replace(false, &timed()).ops, known.follow(&timed(), |_| wanted.clone(), now)].concat();
+    commit(&mut netlink, ops);
+    let ours = netlink.read().unwrap().unwrap().contents;
+    assert_eq!(ours.sets[NAMES].comment.as_deref(), Some("api.example.com, *.example.org"));
+    let listed = nft("list table inet netsim").split_whitespace().collect::<Vec<_>>().join(" ");
+    let head =
+        "set egress4_names1 { type ipv4_addr flags timeout comment \"api.example.com, *.example.org\" elements = {";
+    assert!(listed.contains(head), "{listed}");
+    assert!(listed.contains("10.0.0.1 timeout 1h6m40s expires 1h6m"), "{listed}");
+    // What we write, nft reads.
+    commit(&mut netlink, vec![Op::DeleteTable]);
+    nft(&table_at(TABLE, &timed(), &known, now));
+    let theirs = netlink.read().unwrap().unwrap().contents;
+    assert_eq!(
+        (&theirs.sets[NAMES].comment, &theirs.sets[NAMES].kind),
+        (&ours.sets[NAMES].comment, &ours.sets[NAMES].kind)
+    );
+    assert_eq!(
+        known.differences(|set| theirs.sets.get(set).map(|set| &set.timed), Instant::now()),
+        Vec::<String>::new()
+    );
+    // A comment of the greatest length, and one that is too long.
+    for (length, fits) in [(COMMENT_MAX, true), (COMMENT_MAX + 1, false)] {
+        let comment = Some(name(&"x".repeat(length)));
+        let op = Op::AddSet(name("long"), SetKind::Timed(Family::V4), comment.clone());
+        let done = netlink.commit(&Transaction { ops: vec![op] });
+        assert_eq!(done.is_ok(), fits, "{done:?}");
+        let sets = netlink.read().unwrap().unwrap().contents.sets;
+        if fits {
+            assert_eq!(sets["long"].comment, comment);
+            assert!(nft("list table inet netsim").contains(&"x".repeat(length)));
+        }
     }
 }
 
@@ -612,7 +856,7 @@ fn a_refused_batch_names_the_object_and_changes_nothing() {
     assert!(busy.starts_with("chain `class`: Device or resource busy"), "{busy}");
     let there = refused(&mut netlink, Op::AddChain(name("class"), None));
     assert!(there.starts_with("chain `class`: File exists"), "{there}");
-    let there = refused(&mut netlink, Op::AddSet(peers(), kind));
+    let there = refused(&mut netlink, Op::AddSet(peers(), kind, None));
     assert!(there.starts_with("set `peers`: File exists"), "{there}");
     let rule = vec![Statement::InSet(vec![Field::Source(Family::V4)], name("nowhere"))];
     let nowhere = refused(&mut netlink, Op::AddRule(name("class"), rule));
@@ -647,7 +891,7 @@ fn what_nftables_cannot_express_is_not_sent() {
     let told = invalid(Op::AddElements(name("s"), addresses, vec![(address("::1"), None)]));
     assert_eq!(told, "set `s`: element ::1: not a key of this kind of set; nothing was changed");
     invalid(Op::AddChain(name(&"x".repeat(256)), None));
-    invalid(Op::AddSet(name(""), addresses));
+    invalid(Op::AddSet(name(""), addresses, None));
     invalid(Op::DeleteSet(name("a\0b")));
     invalid(Op::AddRule(name("c"), vec![Statement::Counter; 129]));
     invalid(Op::AddRule(name("c"), vec![Statement::InSet(vec![Field::CtSource(Family::V6); 5], name("s"))]));

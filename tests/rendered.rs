@@ -7,11 +7,12 @@
 use netsim_enforcer::render::{Changed, Options, Renderer, UnknownPods, render};
 use netsim_enforcer::ruleset::canonical::canonical;
 use netsim_enforcer::ruleset::text::table;
-use netsim_enforcer::ruleset::walk::{Packet, walk};
-use netsim_enforcer::ruleset::{Chain, Elements, Hook, Name, Ruleset, Set};
+use netsim_enforcer::ruleset::walk::{Packet, walk, walk_at};
+use netsim_enforcer::ruleset::{Chain, Elements, Hook, Name, Ruleset, Set, TimedElements};
 use netsim_enforcer::transaction::{Op, Transaction, between, may_deny};
 use netsim_shared::cluster::{Change, ClusterIndex, Key};
 use netsim_shared::compile::{Address, Compiled, EndpointKey, Modes};
+use netsim_shared::dns::NameMap;
 use netsim_shared::evaluate::{Exemption, Outcome, Party, evaluate};
 use netsim_shared::net::Family;
 use netsim_shared::policy::{Direction, PortMatch};
@@ -24,10 +25,31 @@ use proptest::test_runner::TestCaseError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// As the enforcer understands policies: blocks match the addresses of pods (B5).
+/// As the enforcer understands policies: blocks match the addresses of pods (B5), and what names stand for is in sets
+/// that are filled apart from the ruleset.
 fn modes(cluster: &Cluster) -> Modes {
-    Modes { ip_block_matches_pods: true, host_network_pods: false, ..cluster.modes.clone() }
+    Modes { names: NameMap::default(), ..modes_with_names(cluster) }
+}
+
+/// The same for the evaluator, which is told what names stand for.
+fn modes_with_names(cluster: &Cluster) -> Modes {
+    let names = arbitrary::closed(&cluster.modes.names);
+    Modes { ip_block_matches_pods: true, host_network_pods: false, names, ..cluster.modes.clone() }
+}
+
+/// What the sets of names hold: addresses that are neither pods nor nodes (G5).
+fn fill(renderer: &Renderer, names: &NameMap, compiled: &Compiled, now: Instant) -> TimedElements {
+    let inside = |address| compiled.at_address(address).is_some() || compiled.node_at(address).is_some();
+    let mut timed = TimedElements::default();
+    let wanted = |set: &Name| {
+        let of = renderer.names().get(set).expect("every timed set is for names");
+        let addresses = of.patterns.iter().flat_map(|pattern| names.matching(pattern)).filter(|a| !inside(*a));
+        addresses.filter(|_| !of.seen).map(|address| (address, Duration::from_secs(60))).collect()
+    };
+    timed.follow(renderer.ruleset(), wanted, now);
+    timed
 }
 
 fn options(node: &str) -> Options {
@@ -79,8 +101,20 @@ fn ends(compiled: &Compiled) -> Vec<End> {
 fn packet(source: IpAddr, destination: IpAddr, protocol: Protocol, port: u16) -> Packet {
     // From a port that many rules name: it must not count.
     let (source_port, reply) = (80, false);
-    let (tracked, mark, icmpv6, from_node) = (true, 0, None, false);
-    Packet { source, destination, protocol: Some(protocol), port, source_port, reply, tracked, mark, icmpv6, from_node }
+    let (tracked, established, mark, icmpv6, from_node) = (true, false, 0, None, false);
+    Packet {
+        source,
+        destination,
+        protocol: Some(protocol),
+        port,
+        source_port,
+        reply,
+        tracked,
+        established,
+        mark,
+        icmpv6,
+        from_node,
+    }
 }
 
 /// What a ruleset denies on purpose: addresses that are no single pod's, which only pods of one bridge
@@ -96,11 +130,15 @@ fn is_nameless(address: IpAddr) -> bool {
 fn a_packet_ends_as_the_evaluator_says() {
     check(400, (cluster(), many_lines()), |(cluster, many_lines)| {
         let index = cluster.index();
-        let compiled = Compiled::new(&index, &modes(&cluster));
-        let rulesets: BTreeMap<Box<str>, Ruleset> = nodes(&compiled)
-            .into_iter()
-            .map(|node| (node.clone(), render(&compiled, &Options { many_lines, ..options(&node) }, &[], 1)))
-            .collect();
+        let (compiled, now) = (Compiled::new(&index, &modes_with_names(&cluster)), Instant::now());
+        let enforced = Compiled::new(&index, &modes(&cluster));
+        let made = |node: Box<str>| {
+            let mut renderer = Renderer::new(Options { many_lines, ..options(&node) });
+            renderer.update(&enforced, &Changed::Anything);
+            let timed = fill(&renderer, &compiled.modes().names, &enforced, now);
+            (node, (renderer.ruleset().clone(), timed))
+        };
+        let rulesets: BTreeMap<Box<str>, (Ruleset, TimedElements)> = nodes(&enforced).into_iter().map(made).collect();
         let (ends, ports) = (ends(&compiled), ports(&index));
         for a in &ends {
             for b in &ends {
@@ -120,13 +158,16 @@ fn a_packet_ends_as_the_evaluator_says() {
                         if own_node || decision.outcome == Outcome::Unknown || unbound(a) || unbound(b) {
                             continue;
                         }
-                        let mut on: Vec<&Ruleset> =
+                        let mut on: Vec<&(Ruleset, TimedElements)> =
                             [&a.node, &b.node].into_iter().flatten().map(|n| &rulesets[n]).collect();
                         on.dedup_by(|a, b| std::ptr::eq(*a, *b));
                         let packet = packet(a.address, b.address, protocol, *port);
-                        let passes = on.iter().all(|ruleset| walk(ruleset, Hook::Forward, packet).passes);
+                        let passes = on
+                            .iter()
+                            .all(|(ruleset, timed)| walk_at(ruleset, timed, now, Hook::Forward, packet).passes);
                         let back = Packet { reply: true, ..packet };
-                        let passes_back = on.iter().all(|ruleset| walk(ruleset, Hook::Forward, back).passes);
+                        let passes_back =
+                            on.iter().all(|(ruleset, timed)| walk_at(ruleset, timed, now, Hook::Forward, back).passes);
                         prop_assert_eq!(passes, passes_back, "packets of one connection end alike");
                         if passes != (decision.outcome == Outcome::Allowed) {
                             let why = format!(
@@ -154,9 +195,9 @@ fn apply(ruleset: &Ruleset, transaction: &Transaction) -> Result<Ruleset, String
         match op {
             Op::AddTable => {}
             Op::DeleteTable => new = Ruleset::default(),
-            Op::AddSet(name, kind) => {
-                if new.sets.insert(name.clone(), Arc::new(Set { kind: *kind, elements: Elements::default() })).is_some()
-                {
+            Op::AddSet(name, kind, comment) => {
+                let set = Set { comment: comment.clone(), ..Set::new(*kind, Elements::default()) };
+                if new.sets.insert(name.clone(), Arc::new(set)).is_some() {
                     return refused("exists");
                 }
             }
@@ -195,6 +236,12 @@ fn apply(ruleset: &Ruleset, transaction: &Transaction) -> Result<Ruleset, String
                         return refused("exists");
                     }
                     Arc::make_mut(set).elements.insert(*key, value.clone());
+                }
+            }
+            // No ruleset has those.
+            Op::AddTimed(name, ..) | Op::Retime(name, ..) | Op::EndTimed(name, ..) => {
+                if !new.sets.get(name).is_some_and(|set| set.kind.is_timed()) {
+                    return refused("missing");
                 }
             }
             Op::DeleteElements(name, _, elements) => {
@@ -424,4 +471,86 @@ fn audit_drops_nothing_and_counts_the_same() {
     }
     let log = audit.chains[&Name::from("deny_egress")].rules.iter().flatten().any(|s| s.to_string().contains("log"));
     assert!(log);
+}
+
+const NAMES: &str = "
+apiVersion: netsim.dev/v1alpha1
+kind: EgressDomainPolicy
+metadata: {name: outside, namespace: x}
+spec:
+  podSelector: {matchLabels: {app: a}}
+  egress:
+  - to: [{domainNames: [api.example.com, '*.example.org']}]
+    ports: [{port: 443}]
+  - to: [{domainNames: [api.example.net]}]
+";
+
+/// G3: what a name stood for is open to connections that are established, and to no others.
+#[test]
+fn what_a_name_stood_for_is_open_to_established_connections_only() {
+    let yaml = format!("{}---{NAMES}", TWO_PODS.replace("policyTypes: [Ingress, Egress]", "policyTypes: [Ingress]"));
+    let now = Instant::now();
+    for many_lines in [16, 0] {
+        let ingested = netsim_shared::ingest::ingest("test", yaml.as_bytes(), "default");
+        assert!(!ingested.has_errors(), "{:?}", ingested.diagnostics);
+        let compiled = Compiled::new(&ClusterIndex::new(ingested.objects), &Modes::default());
+        let mut renderer = Renderer::new(Options { many_lines, ..options("n1") });
+        renderer.update(&compiled, &Changed::Anything);
+        let mut timed = TimedElements::default();
+        let elements = |set: &Name| {
+            let of = &renderer.names()[set];
+            let any_port = of.patterns.iter().any(|pattern| pattern.to_string() == "api.example.net");
+            let last = match (any_port, of.family) {
+                (false, Family::V4) => ["198.51.100.1", "198.51.100.2"],
+                (false, Family::V6) => ["2001:db8::1", "2001:db8::2"],
+                (true, Family::V4) => ["198.51.100.3", "198.51.100.4"],
+                (true, Family::V6) => ["2001:db8::3", "2001:db8::4"],
+            };
+            let count = if of.seen { 2 } else { 1 };
+            last.iter().take(count).map(|address| (ip(address), Duration::from_secs(60))).collect()
+        };
+        timed.follow(renderer.ruleset(), elements, now);
+        assert_eq!(renderer.names().len(), 8, "two lists of names, two families, and what was seen");
+        for (source, net) in [("10.0.1.2", "198.51.100."), ("fd00:1::2", "2001:db8::")] {
+            for (last, port, new, established) in [
+                (1, 443, true, true),
+                (2, 443, false, true),
+                (1, 80, false, false),
+                (2, 80, false, false),
+                (3, 80, true, true),
+                (4, 80, false, true),
+                (5, 443, false, false),
+            ] {
+                let packet = packet(ip(source), ip(&format!("{net}{last}")), Protocol::Tcp, port);
+                let passes = |packet: Packet| walk_at(renderer.ruleset(), &timed, now, Hook::Forward, packet).passes;
+                assert_eq!(passes(packet), new, "{packet:?}");
+                for reply in [false, true] {
+                    assert_eq!(passes(Packet { established: true, reply, ..packet }), established, "{packet:?}");
+                }
+                let later = now + Duration::from_secs(61);
+                assert!(!walk_at(renderer.ruleset(), &timed, later, Hook::Forward, packet).passes);
+            }
+        }
+        // The sets say what they are for.
+        let text = table("netsim", renderer.ruleset());
+        assert!(text.contains("flags timeout\n\t\tcomment \"api.example.com, *.example.org\""), "{text}");
+    }
+}
+
+/// Lists of names that are too long for a comment still make sets of their own.
+#[test]
+fn long_lists_of_names_are_told_apart() {
+    let rule = |last: usize| {
+        let names: Vec<String> =
+            (0..24).chain([last]).map(|n| format!("a-rather-long-name-of-a-service-{n}.example.com")).collect();
+        format!("  - to: [{{domainNames: [{}]}}]\n", names.join(", "))
+    };
+    let head = NAMES.split("  - to").next().expect("the head");
+    let ruleset = ruleset_of(&format!("{TWO_PODS}---{head}{}{}", rule(30), rule(31)), &options("n1"), &[]);
+    let comments: BTreeSet<_> = ruleset.sets.values().filter_map(|set| set.comment.clone()).collect();
+    assert_eq!(comments.len(), 2);
+    for comment in &comments {
+        assert!(comment.len() <= 127 && comment.contains(" more ("), "{comment}");
+    }
+    assert_eq!(canonical(&ruleset).sets.len(), ruleset.sets.len());
 }

@@ -1,12 +1,15 @@
 //! The command line, as it is typed. Nothing here is looked up or opened.
 
+use crate::agent::names;
 use crate::observe::log::Format;
 use crate::render;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use netsim::args::{ClusterArgs, InputArgs};
-use netsim_shared::net::read_cidr;
-use std::net::SocketAddr;
+use netsim_shared::dns::refuse::{Refusals, private_ranges};
+use netsim_shared::dns::store::StoreOptions;
+use netsim_shared::net::{family_of, read_cidr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -181,12 +184,75 @@ pub struct Run {
     /// Load br_netfilter and set net.bridge.bridge-nf-call-* where bridges need it
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Kernel")]
     pub manage_sysctls: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "options of its own heading")]
+    pub names: NamesArgs,
     /// The form of the log on standard error
     #[arg(long, value_enum, value_name = "FORM", default_value_t = LogFormat::Text, help_heading = "Agent")]
     pub log_format: LogFormat,
     /// What is logged: error, warn, info, debug, or by part: info,netsim_enforcer::agent=debug
     #[arg(long, value_name = "FILTER", default_value = "info", env = "NETSIM_LOG", help_heading = "Agent")]
     pub log: String,
+}
+
+/// How names in policies are resolved.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Names in policies")]
+pub struct NamesArgs {
+    /// A DNS server to ask, such as 10.96.0.10 or [fd00::a]:53; repeatable [default: those of /etc/resolv.conf]
+    #[arg(long = "dns-server", value_name = "ADDRESS", value_parser = dns_server)]
+    pub dns_servers: Vec<SocketAddr>,
+    /// The file that keeps what names stand for over a restart [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub dns_state: Option<PathBuf>,
+    /// A range of the cluster's pods, which no name may stand for; repeatable
+    #[arg(long = "cluster-cidr", value_name = "CIDR", value_parser = cidr)]
+    pub cluster_cidrs: Vec<IpNet>,
+    /// A range of the cluster's Services, which no name may stand for; repeatable
+    #[arg(long = "service-cidr", value_name = "CIDR", value_parser = cidr)]
+    pub service_cidrs: Vec<IpNet>,
+    /// A private range that names may stand for addresses of; repeatable [default: none]
+    #[arg(long = "dns-allow-private", value_name = "CIDR", value_parser = private_cidr)]
+    pub dns_allow_private: Vec<IpNet>,
+    /// An address counts at least this long after an answer, whatever its time to live
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = period)]
+    pub dns_min_ttl: Duration,
+    /// An address counts at most this long after an answer
+    #[arg(long, value_name = "TIME", default_value = "60m", value_parser = period)]
+    pub dns_max_ttl: Duration,
+    /// What is added to that, for programs that keep answers longer than they may
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
+    pub dns_grace: Duration,
+    /// How long after the last answer addresses are kept while no server answers
+    #[arg(long, value_name = "TIME", default_value = "60m", value_parser = time)]
+    pub dns_stale: Duration,
+    /// The most addresses of a name, in each family
+    #[arg(long, value_name = "COUNT", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    pub dns_max_addresses: u16,
+}
+
+impl NamesArgs {
+    /// As the agent takes them.
+    pub fn config(&self) -> names::Config {
+        names::Config {
+            servers: self.dns_servers.clone(),
+            state: self.dns_state.clone(),
+            refusals: Refusals {
+                pods: self.cluster_cidrs.clone(),
+                services: self.service_cidrs.clone(),
+                nodes: Vec::new(),
+                opted_in: self.dns_allow_private.clone(),
+            },
+            store: StoreOptions {
+                min_ttl: self.dns_min_ttl,
+                max_ttl: self.dns_max_ttl,
+                grace: self.dns_grace,
+                per_name: self.dns_max_addresses.into(),
+                stale: self.dns_stale,
+                ..StoreOptions::default()
+            },
+        }
+    }
 }
 
 /// The form of the log.
@@ -298,6 +364,25 @@ fn cidr(text: &str) -> Result<IpNet, String> {
     read_cidr(text).map(|read| read.net)
 }
 
+/// An address, with a port or without.
+fn dns_server(text: &str) -> Result<SocketAddr, String> {
+    let alone = || text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, 53));
+    let server = text.parse().ok().or_else(alone);
+    server
+        .ok_or_else(|| "a DNS server is an address, with a port if it is not 53: 10.96.0.10, [fd00::a]:5353".to_owned())
+}
+
+/// A private range: others need not be opted in.
+fn private_cidr(text: &str) -> Result<IpNet, String> {
+    let net = cidr(text)?;
+    let ranges = *private_ranges().get(family_of(&net));
+    if ranges.iter().any(|range| range.contains(&net)) {
+        return Ok(net);
+    }
+    let ranges = ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Err(format!("only a range within a private one can be opted in: {ranges}"))
+}
+
 /// The longest time that is taken: what is meant is far below.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -349,6 +434,71 @@ mod tests {
             assert!(time(wrong).is_err(), "{wrong}");
         }
         assert_eq!((time("0s"), period("0s").is_err()), (Ok(Duration::ZERO), true));
+    }
+
+    #[test]
+    fn servers_have_ports_and_only_what_is_private_is_opted_in() {
+        for (text, server) in [
+            ("10.96.0.10", "10.96.0.10:53"),
+            ("10.96.0.10:5353", "10.96.0.10:5353"),
+            ("fd00::a", "[fd00::a]:53"),
+            ("[fd00::a]:5353", "[fd00::a]:5353"),
+        ] {
+            assert_eq!(dns_server(text), Ok(server.parse().unwrap()));
+        }
+        assert!(dns_server("dns.example.com").is_err());
+        assert!(private_cidr("10.1.0.0/16").is_ok() && private_cidr("fd00::/64").is_ok());
+        for wrong in ["8.8.8.0/24", "0.0.0.0/0", "10.0.0.0/7", "169.254.0.0/16", "10.0.0.0/99"] {
+            assert!(private_cidr(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_names_reaches_the_agent() {
+        let parsed = |args: &[&str]| {
+            let all = ["netsim-enforcer", "run", "--node-name", "n"].iter().chain(args);
+            match Cli::try_parse_from(all).unwrap().command {
+                Command::Run(run) => run.names.config(),
+                other => panic!("{other:?}"),
+            }
+        };
+        // Unless told otherwise, it is as the specification says.
+        let config = parsed(&[]);
+        assert_eq!((config.store, config.refusals), (StoreOptions::default(), Refusals::default()));
+        assert!(config.servers.is_empty() && config.state.is_none());
+        let config = parsed(&[
+            "--dns-server=10.96.0.10",
+            "--dns-server=[fd00::a]:5353",
+            "--dns-state=/var/lib/netsim/names",
+            "--cluster-cidr=10.244.0.0/16",
+            "--service-cidr=10.96.0.0/12",
+            "--dns-allow-private=10.0.0.0/8",
+            "--dns-min-ttl=10s",
+            "--dns-max-ttl=20m",
+            "--dns-grace=0s",
+            "--dns-stale=30m",
+            "--dns-max-addresses=7",
+        ]);
+        assert_eq!(config.servers, ["10.96.0.10:53".parse().unwrap(), "[fd00::a]:5353".parse().unwrap()]);
+        assert_eq!(config.state, Some("/var/lib/netsim/names".into()));
+        let net = |text: &str| vec![text.parse::<IpNet>().unwrap()];
+        let refusals = Refusals {
+            pods: net("10.244.0.0/16"),
+            services: net("10.96.0.0/12"),
+            nodes: Vec::new(),
+            opted_in: net("10.0.0.0/8"),
+        };
+        assert_eq!(config.refusals, refusals);
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        let store = StoreOptions {
+            min_ttl: Duration::from_secs(10),
+            max_ttl: minutes(20),
+            grace: Duration::ZERO,
+            stale: minutes(30),
+            per_name: 7,
+            ..StoreOptions::default()
+        };
+        assert_eq!(config.store, store);
     }
 
     #[test]

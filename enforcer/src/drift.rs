@@ -3,7 +3,7 @@
 use crate::kernel::{ChainContents, Contents, SetContents, describe};
 use crate::ruleset::canonical::{Renaming, is_unordered, numbered};
 use crate::ruleset::text::{KeyText, RuleText};
-use crate::ruleset::{Key, Name, Ruleset, Verdict};
+use crate::ruleset::{Comment, Key, Name, Ruleset, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a table lacks of, and has beyond, what it should have; one line each.
@@ -43,6 +43,10 @@ pub fn differences(expected: &Contents, found: &Contents) -> Vec<String> {
             lines.push(format!("set `{name}` is of another type"));
             continue;
         }
+        if wanted.comment != set.comment {
+            let text = |comment: &Comment| comment.as_ref().map_or("nothing".to_owned(), |text| format!("`{text}`"));
+            lines.push(format!("set `{name}` is for {}, should be for {}", text(&set.comment), text(&wanted.comment)));
+        }
         let (missing, more) = wanted.elements.changes_to(&set.elements);
         let element = |sign: char, (key, value): &(Key, Option<Verdict>)| {
             let verdict = value.as_ref().map(|verdict| format!(" : {verdict}")).unwrap_or_default();
@@ -61,7 +65,7 @@ pub fn canonical_contents(contents: &Contents) -> Contents {
     let contents = without_nothing(contents);
     let rules = |chain: &ChainContents| chain.rules.iter().map(|rule| rule.join(" ")).collect();
     let renaming = Renaming::of(
-        &contents.sets.iter().map(|(name, set)| (name.clone(), &set.elements)).collect(),
+        &contents.sets.iter().map(|(name, set)| (name.clone(), (&set.elements, &set.comment))).collect(),
         &contents.chains.iter().map(|(name, chain)| (name.clone(), rules(chain))).collect(),
     );
     renamed(&contents, &renaming)
@@ -125,7 +129,7 @@ fn counterparts(wanted: &Contents, found: &Contents) -> BTreeMap<Name, Name> {
     let mut taken: BTreeSet<Name> = BTreeSet::new();
     let common = |a: &SetContents, b: &SetContents| {
         let shared = a.elements.iter().filter(|(key, value)| b.elements.get(key) == Some(value)).count();
-        if a.elements == b.elements { usize::MAX } else { shared }
+        if a.comment == b.comment && a.elements == b.elements { usize::MAX } else { shared }
     };
     // What is the same on both sides first: it is nobody else's counterpart.
     for least in [usize::MAX, 1] {

@@ -2,9 +2,12 @@
 //! takes. Adding what is there or deleting what is not fails a whole batch, so nothing is left to
 //! chance.
 
-use crate::ruleset::{Hook, Key, Name, Rule, Ruleset, SetKind, Verdict};
+use crate::ruleset::{Comment, Hook, Key, Name, Rule, Ruleset, SetKind, Verdict};
+use netsim_shared::net::Family;
 use rustc_hash::FxHashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An element with the verdict of a map.
 pub type Element = (Key, Option<Verdict>);
@@ -17,7 +20,7 @@ pub enum Op {
     /// Deletes the table and all that is in it.
     DeleteTable,
     /// Creates an empty set.
-    AddSet(Name, SetKind),
+    AddSet(Name, SetKind, Comment),
     /// Deletes a set that nothing refers to any more.
     DeleteSet(Name),
     /// Creates a chain without rules.
@@ -32,6 +35,13 @@ pub enum Op {
     AddElements(Name, SetKind, Vec<Element>),
     /// Takes elements out of a set.
     DeleteElements(Name, SetKind, Vec<Element>),
+    /// Adds elements with the time that they have left to a timed set that is new in this transaction.
+    AddTimed(Name, Family, Vec<(IpAddr, Duration)>),
+    /// Makes addresses elements of a timed set with the time that they have left, be they in it or
+    /// not: the kernel may have taken them out by now.
+    Retime(Name, Family, Vec<(IpAddr, Duration)>),
+    /// Takes addresses out of a timed set, where the kernel has not done so already.
+    EndTimed(Name, Family, Vec<IpAddr>),
 }
 
 /// Changes that happen all at once or not at all.
@@ -51,6 +61,8 @@ impl Transaction {
     pub fn size(&self) -> usize {
         let of = |op: &Op| match op {
             Op::AddElements(_, _, elements) | Op::DeleteElements(_, _, elements) => elements.len(),
+            Op::AddTimed(_, _, elements) | Op::Retime(_, _, elements) => elements.len(),
+            Op::EndTimed(_, _, addresses) => addresses.len(),
             _ => 1,
         };
         self.ops.iter().map(of).sum()
@@ -69,7 +81,8 @@ pub fn replace(exists: bool, new: &Ruleset) -> Transaction {
     Transaction { ops }
 }
 
-/// What makes `new` of `old`.
+/// What makes `new` of `old`, but for the elements of timed sets, which no ruleset has: see
+/// [`TimedElements`](crate::ruleset::TimedElements).
 ///
 /// New sets and chains come first, so that elements and rules can name them. What goes is taken
 /// out before what comes is put in: a key may have another verdict, a range may grow. Sets and
@@ -85,7 +98,7 @@ pub fn between(old: &Ruleset, new: &Ruleset) -> Transaction {
         let (gone, come) = match before {
             Some(before) => before.elements.changes_to(&set.elements),
             None => {
-                ops.push(Op::AddSet(name.clone(), set.kind));
+                ops.push(Op::AddSet(name.clone(), set.kind, set.comment.clone()));
                 (Vec::new(), set.elements.iter().map(|(key, value)| (*key, value.clone())).collect())
             }
         };
@@ -121,15 +134,17 @@ pub fn between(old: &Ruleset, new: &Ruleset) -> Transaction {
 
 /// Whether a transaction can take away anything that was allowed: then established flows have to be
 /// judged again. What is only new, and elements of sets that allow, take nothing away; everything
-/// else may.
+/// else may. The elements of timed sets never do: where they end, new connections stop and established
+/// ones go on (G3).
 pub fn may_deny(transaction: &Transaction) -> bool {
     let new: FxHashSet<&Name> = transaction
         .ops
         .iter()
-        .filter_map(|op| if let Op::AddChain(name, _) | Op::AddSet(name, _) = op { Some(name) } else { None })
+        .filter_map(|op| if let Op::AddChain(name, _) | Op::AddSet(name, ..) = op { Some(name) } else { None })
         .collect();
     transaction.ops.iter().any(|op| match op {
         Op::AddTable | Op::AddSet(..) | Op::AddChain(..) => false,
+        Op::AddTimed(..) | Op::Retime(..) | Op::EndTimed(..) => false,
         Op::AddElements(name, kind, _) => kind.is_map() && !new.contains(name),
         Op::AddRule(chain, _) => !new.contains(chain),
         Op::DeleteTable | Op::DeleteSet(_) | Op::DeleteChain(_) | Op::FlushChain(_) | Op::DeleteElements(..) => true,
@@ -140,7 +155,6 @@ pub fn may_deny(transaction: &Transaction) -> bool {
 mod tests {
     use super::*;
     use crate::ruleset::{Chain, Set, Statement};
-    use netsim_shared::net::Family;
 
     fn ruleset(chains: &[(&str, &[Statement])], sets: &[(&str, &[&str])]) -> Ruleset {
         let rule = |statements: &[Statement]| if statements.is_empty() { vec![] } else { vec![statements.to_vec()] };
@@ -153,8 +167,7 @@ mod tests {
             sets: sets
                 .iter()
                 .map(|(name, keys)| {
-                    let set =
-                        Set { kind: SetKind::Addresses(Family::V4), elements: keys.iter().map(element).collect() };
+                    let set = Set::new(SetKind::Addresses(Family::V4), keys.iter().map(element).collect());
                     (Name::from(*name), Arc::new(set))
                 })
                 .collect(),
@@ -184,7 +197,7 @@ mod tests {
         assert_eq!(
             between(&old, &new).ops,
             [
-                Op::AddSet(name("come"), kind),
+                Op::AddSet(name("come"), kind, None),
                 Op::AddChain(name("c"), None),
                 Op::DeleteElements(name("s"), kind, key("10.0.0.1")),
                 Op::FlushChain(name("a")),

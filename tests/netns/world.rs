@@ -3,20 +3,24 @@
 //! simulator answers?
 
 use netsim_enforcer::kernel::{Kernel, Ownership};
-use netsim_enforcer::render::{Options, render};
+use netsim_enforcer::render::{Changed, Options, Renderer, render};
 use netsim_enforcer::ruleset::text::table;
+use netsim_enforcer::ruleset::{Name, TimedElements};
 use netsim_enforcer::transaction::replace;
 use netsim_shared::cluster::ClusterIndex;
 use netsim_shared::compile::{Address, Compiled, EndpointId, Modes};
+use netsim_shared::dns::refuse::Refusals;
+use netsim_shared::dns::{DomainName, NameMap, NamePattern};
 use netsim_shared::evaluate::{Outcome, Party, evaluate};
 use netsim_shared::net::Family;
 use netsim_shared::object::{ClusterNode, Life, Object, Origin, Pod};
-use netsim_shared::policy::{Direction, PortMatch};
+use netsim_shared::policy::{Direction, Peer, PortMatch};
 use netsim_shared::ports::{MAX_PORT, Protocol};
 use netsim_testkit::netns::{Fabric, Layout, Place, Probe, Prober, Wiring};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 /// The name of our table in these tests.
 pub const TABLE: &str = "netsim";
@@ -123,8 +127,8 @@ fn enliven(index: &ClusterIndex) -> Vec<Object> {
 fn interesting_addresses(index: &ClusterIndex) -> Vec<IpAddr> {
     let rules = index.policies().flat_map(|p| Direction::ALL.into_iter().filter_map(|d| p.rules(d)).flatten());
     let blocks = rules.filter_map(|rule| rule.peers.as_ref()).flatten().filter_map(|peer| match peer {
-        netsim_shared::policy::Peer::Block(block) => Some(block),
-        netsim_shared::policy::Peer::Pods { .. } | netsim_shared::policy::Peer::Names(_) => None,
+        Peer::Block(block) => Some(block),
+        Peer::Pods { .. } | Peer::Names(_) => None,
     });
     let nets = blocks.flat_map(|block| block.except.iter().chain([&block.cidr]));
     let ends = nets.flat_map(|net| {
@@ -138,6 +142,28 @@ fn interesting_addresses(index: &ClusterIndex) -> Vec<IpAddr> {
     let always = ["203.0.113.7", "2001:db8::7"].map(|a| a.parse().expect("an address"));
     let all: BTreeSet<IpAddr> = ends.chain(always).filter(|a| usable(*a)).collect();
     all.into_iter().collect()
+}
+
+/// What the names of a cluster's policies stand for: addresses outside, of which some belong to several names. No other
+/// name stands for anything.
+fn names(index: &ClusterIndex) -> NameMap {
+    let rules = index.policies().flat_map(|p| p.rules(Direction::Egress)).flatten();
+    let peers = rules.filter_map(|rule| rule.peers.as_ref()).flatten();
+    let patterns = peers.filter_map(|peer| if let Peer::Names(patterns) = peer { Some(patterns) } else { None });
+    let names: BTreeSet<DomainName> = patterns
+        .flatten()
+        .map(|pattern| match pattern {
+            NamePattern::Exact(name) => name.clone(),
+            NamePattern::Below(parent) => format!("www.{parent}").parse().expect("a name"),
+        })
+        .collect();
+    let mut map = NameMap::new(Refusals::default(), true);
+    for (n, name) in (10_u8..200).zip(names) {
+        let number = if n.is_multiple_of(3) { 9 } else { n };
+        let addresses = [IpAddr::from([198, 51, 100, number]), [0x2001, 0xdb8, 1, 0, 0, 0, 0, n.into()].into()];
+        assert!(map.insert(name, addresses).is_empty(), "documentation addresses are refused");
+    }
+    map
 }
 
 /// Numbers that rules and pods name, and their neighbours.
@@ -156,15 +182,18 @@ impl World {
     /// Builds the pods and nodes of a cluster. Nothing is enforced yet.
     pub fn new(index: &ClusterIndex, wiring: Wiring) -> Self {
         // What is not known in a file is known in a live cluster.
-        let modes = Modes { ip_block_matches_pods: true, ..Modes::default() };
         let live = ClusterIndex::new(enliven(index));
+        let modes = Modes { ip_block_matches_pods: true, names: names(&live), ..Modes::default() };
         let mut layout = Layout::new();
         for node in live.nodes() {
             layout = layout.node_at(&*node.name, wiring, node.addresses.iter().copied().filter(|a| usable(*a)));
         }
         let inside: BTreeSet<IpAddr> =
             live.pods().flat_map(|p| &p.addresses).chain(live.nodes().flat_map(|n| &n.addresses)).copied().collect();
-        let outside: Vec<IpAddr> = interesting_addresses(&live).into_iter().filter(|a| !inside.contains(a)).collect();
+        let named = modes.names.names().flat_map(|(_, addresses)| addresses).copied();
+        let outside: BTreeSet<IpAddr> =
+            interesting_addresses(&live).into_iter().chain(named).filter(|a| !inside.contains(a)).collect();
+        let outside: Vec<IpAddr> = outside.into_iter().collect();
         layout = layout.outside(outside.iter().copied());
         for pod in live.pods().filter(|pod| !pod.spec.host_network) {
             let node = pod.spec.node.as_deref().expect("every live pod has a node");
@@ -220,12 +249,28 @@ impl World {
         Options { node: node.into(), many_lines: self.many_lines, ..Options::default() }
     }
 
+    /// As the enforcer compiles: what names stand for is no matter of the ruleset, but of sets beside it.
+    fn enforced(&self) -> Compiled {
+        Compiled::new(&self.index, &Modes { names: NameMap::default(), ..self.modes.clone() })
+    }
+
     /// Loads what the enforcer renders into every node.
     pub fn program(&mut self) {
         self.generation += 1;
+        let enforced = self.enforced();
+        let inside = |address: &IpAddr| enforced.at_address(*address).is_some() || enforced.node_at(*address).is_some();
         for (node, kernel) in &self.kernels {
-            let ruleset = render(&self.compiled, &self.options(node), &[], self.generation);
-            let committed = kernel.commit(replace(self.loaded, &ruleset)).wait();
+            let mut renderer = Renderer::new(self.options(node));
+            renderer.set_generation(self.generation);
+            let ruleset = renderer.update(&enforced, &Changed::Anything).clone();
+            let mut transaction = replace(self.loaded, &ruleset);
+            let wanted = |set: &Name| {
+                let of = renderer.names().get(set).filter(|of| !of.seen);
+                let addresses = of.into_iter().flat_map(|of| &*of.patterns).flat_map(|p| self.modes.names.matching(p));
+                addresses.filter(|a| !inside(a)).map(|address| (address, Duration::from_secs(3600))).collect()
+            };
+            transaction.ops.extend(TimedElements::default().follow(&ruleset, wanted, Instant::now()));
+            let committed = kernel.commit(transaction).wait();
             committed.unwrap_or_else(|error| panic!("node `{node}`: {error}\n{}", table(TABLE, &ruleset)));
         }
         self.loaded = true;
@@ -326,7 +371,7 @@ impl World {
         }
         for node in self.index.nodes() {
             _ = writeln!(text, "  node {} {:?}", node.name, node.addresses);
-            let ruleset = render(&self.compiled, &self.options(&node.name), &[], self.generation);
+            let ruleset = render(&self.enforced(), &self.options(&node.name), &[], self.generation);
             _ = writeln!(text, "{}", table(TABLE, &ruleset));
         }
         text

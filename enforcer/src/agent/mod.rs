@@ -12,9 +12,11 @@
 
 mod audit;
 mod lookout;
+pub mod names;
 mod programmer;
 mod state;
 
+pub use names::{Names, Touched};
 pub use programmer::{Drift, ProgramError, Programmed, Programmer};
 pub use state::{Effect, State};
 
@@ -55,6 +57,8 @@ pub struct Config {
     pub manage_sysctls: bool,
     /// The network namespace that the kernel handle works in; `None`: that of the process.
     pub netns: Option<PathBuf>,
+    /// How names are resolved.
+    pub names: names::Config,
 }
 
 /// What an agent tells about itself.
@@ -100,6 +104,8 @@ struct Shown {
     pods: usize,
     local_pods: usize,
     policies: usize,
+    names: usize,
+    unresolved_names: Vec<String>,
     peer_sets: usize,
     chains: usize,
     sets: usize,
@@ -114,6 +120,7 @@ struct Agent {
     kernel: Kernel,
     programmer: Programmer,
     state: State,
+    names: Names,
     /// When the oldest change came that the kernel does not have.
     waiting_since: Option<Instant>,
     /// When the kernel is asked again after it did not take a change.
@@ -146,6 +153,7 @@ pub async fn run(
     let mut agent = Agent {
         programmer: Programmer::new(kernel.clone(), config.options.clone()),
         state: State::new(config.modes.clone()),
+        names: Names::start(config.names.clone(), reports.metrics.names.clone()),
         waiting_since: None,
         retry: None,
         failing: BTreeMap::new(),
@@ -161,6 +169,7 @@ pub async fn run(
         kernel,
     };
     agent.go(Box::pin(updates), log, end).await;
+    agent.names.end().await;
 }
 
 impl Agent {
@@ -204,6 +213,7 @@ impl Agent {
                     }
                 }
                 _ = verify.tick() => self.verify().await,
+                event = self.names.next() => self.take_names(event).await,
                 look = self.lookout.next() => self.take_look(look),
                 _ = count.tick() => self.count().await,
                 _ = beat.tick() => {
@@ -286,7 +296,8 @@ impl Agent {
         let changed = self.state.take_changed().unwrap_or(Changed::Anything);
         let Some(compiled) = self.state.compiled() else { return };
         let begun = Instant::now();
-        let done = self.programmer.program(compiled, &changed).await;
+        let wanted = self.names.wanted(Some(compiled));
+        let done = self.programmer.program(compiled, &changed, &wanted).await;
         let metrics = &self.reports.metrics;
         let result = match &done {
             Ok(_) => CommitResult::Ok,
@@ -321,20 +332,57 @@ impl Agent {
             }
             Err(error) => {
                 metrics.commits.get_or_create(&ByResult { result }).inc();
-                let pause = self.retry.map_or(RETRY.0, |(_, pause)| (pause * 2).min(RETRY.1));
-                let message = match &error {
-                    ProgramError::Commit(CommitError::Refused { object, errno, .. }) => {
-                        format!("{error} ({})", node::explain_refusal(*errno, object, None))
-                    }
-                    _ => error.to_string(),
-                };
-                self.reports.readiness.set("kernel", [message.clone()]);
-                tracing::error!(retry_in = ?pause, "the kernel does not hold what was compiled: {message}");
-                self.waiting_since.get_or_insert_with(Instant::now);
-                self.retry = Some((Timer::now() + pause, pause));
+                self.not_programmed(&error);
             }
         }
+        if self.programmer.is_programmed() {
+            // The names of a new ruleset are asked for.
+            self.names.follow(self.programmer.renderer().names());
+        }
         self.show();
+    }
+
+    /// The kernel did not take a change: it is asked again.
+    fn not_programmed(&mut self, error: &ProgramError) {
+        let pause = self.retry.map_or(RETRY.0, |(_, pause)| (pause * 2).min(RETRY.1));
+        let message = match error {
+            ProgramError::Commit(CommitError::Refused { object, errno, .. }) => {
+                format!("{error} ({})", node::explain_refusal(*errno, object, None))
+            }
+            _ => error.to_string(),
+        };
+        self.reports.readiness.set("kernel", [message.clone()]);
+        tracing::error!(retry_in = ?pause, "the kernel does not hold what was compiled: {message}");
+        self.waiting_since.get_or_insert_with(Instant::now);
+        self.retry = Some((Timer::now() + pause, pause));
+    }
+
+    /// Takes in what happened to names, and hands it to the kernel.
+    async fn take_names(&mut self, event: names::Event) {
+        let touched = self.names.take(event, self.state.compiled());
+        if !touched.names.is_empty() {
+            self.renew(&touched).await;
+        }
+    }
+
+    async fn renew(&mut self, touched: &Touched) {
+        let begun = Instant::now();
+        let wanted = self.names.wanted(self.state.compiled());
+        match self.programmer.renew(&wanted, touched).await {
+            Ok(0) => {}
+            Ok(size) => {
+                let commits = &self.reports.metrics.commits;
+                commits.get_or_create(&ByResult { result: CommitResult::Ok }).inc();
+                self.reports.metrics.commit_duration.observe(begun.elapsed().as_secs_f64());
+                tracing::debug!(size, "addresses of names");
+            }
+            Err(error) => {
+                let unknown = matches!(error, ProgramError::Commit(CommitError::Unknown(_)));
+                let result = if unknown { CommitResult::Unknown } else { CommitResult::Refused };
+                self.reports.metrics.commits.get_or_create(&ByResult { result }).inc();
+                self.not_programmed(&error);
+            }
+        }
     }
 
     /// The kernel is known to hold what was compiled.
@@ -363,6 +411,7 @@ impl Agent {
             tracing::info!(pod_cidrs = ?wanted, "the range of this node's pods");
             self.programmer.set_pod_cidrs(wanted.clone());
             self.lookout.set_pod_blocks(wanted.clone());
+            self.names.set_pod_cidrs(&wanted);
             self.pod_cidrs = wanted;
         }
     }
@@ -471,6 +520,8 @@ impl Agent {
             pods: self.state.index().pods().len(),
             local_pods: self.programmer.renderer().local_pods(),
             policies: self.state.index().policies().len(),
+            names: self.names.count(),
+            unresolved_names: self.names.unresolved(),
             peer_sets: self.programmer.renderer().peer_sets(),
             chains: ruleset.chains.len(),
             sets: ruleset.sets.len(),
@@ -487,6 +538,8 @@ impl Agent {
         metrics.table_chains.set(gauge(shown.chains));
         metrics.table_sets.set(gauge(shown.sets));
         metrics.table_elements.set(gauge(shown.elements));
+        metrics.names.elements.set(gauge(self.programmer.timed().len(Instant::now())));
+        self.names.show();
         if let Err(error) = self.reports.status.set(&shown) {
             tracing::error!("the status cannot be shown: {error}");
         }

@@ -5,14 +5,16 @@
 //! judged again at its next packet. The numbers come round again; before one is used a second time,
 //! marks that still bear an old one are cleared.
 
+use super::names::{Touched, Wanted};
 use crate::drift::differences;
 use crate::kernel::{CommitError, Contents, Error, Kernel};
 use crate::render::{Changed, Options, Renderer};
-use crate::ruleset::Ruleset;
-use crate::transaction::{Transaction, between, may_deny, replace};
+use crate::ruleset::{Name, Ruleset, TimedElements};
+use crate::transaction::{Op, Transaction, between, may_deny, replace};
 use ipnet::IpNet;
 use netsim_shared::compile::Compiled;
 use std::fmt;
+use std::time::Instant;
 
 /// A change that the kernel took.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub struct Programmer {
     renderer: Renderer,
     /// What the kernel holds; `None` when that is not known, or nothing of ours.
     held: Option<Ruleset>,
+    /// What its timed sets hold, when it is known what it holds.
+    timed: TimedElements,
     /// The generation of the node's ruleset at which it was known to hold that.
     seen_at: Option<u32>,
     generation: u32,
@@ -85,7 +89,17 @@ impl Programmer {
     /// Nothing is changed yet.
     pub fn new(kernel: Kernel, options: Options) -> Self {
         let renderer = Renderer::new(options.clone());
-        Programmer { kernel, options, renderer, held: None, seen_at: None, generation: 0, swept_at: 0, total: 0 }
+        Programmer {
+            kernel,
+            options,
+            renderer,
+            held: None,
+            timed: TimedElements::default(),
+            seen_at: None,
+            generation: 0,
+            swept_at: 0,
+            total: 0,
+        }
     }
 
     /// The ruleset that is wanted, and how it was made.
@@ -108,20 +122,36 @@ impl Programmer {
         self.renderer.set_pod_cidrs(pod_cidrs);
     }
 
-    /// Takes in what changed and makes the kernel hold it. After an error the kernel enforces what
+    /// What the timed sets of the kernel hold, as far as it is known.
+    pub fn timed(&self) -> &TimedElements {
+        &self.timed
+    }
+
+    /// Takes in what changed and makes the kernel hold it; what sets of names are to hold comes from `wanted`, in the
+    /// same transaction that creates them. After an error the kernel enforces what
     /// it did before, or all of the new, and the next call puts everything in place anew.
     ///
     /// # Errors
     /// When the kernel could not be asked, or did not take the change.
-    pub async fn program(&mut self, compiled: &Compiled, changed: &Changed) -> Result<Programmed, ProgramError> {
+    pub async fn program(
+        &mut self,
+        compiled: &Compiled,
+        changed: &Changed,
+        wanted: &Wanted<'_>,
+    ) -> Result<Programmed, ProgramError> {
         self.renderer.update(compiled, changed);
-        let Some(held) = self.held.take() else { return self.replace().await };
+        let Some(held) = self.held.take() else { return self.replace(wanted).await };
         let mut transaction = between(&held, self.renderer.ruleset());
         let judged_again = may_deny(&transaction);
         let mut swept = None;
         if judged_again {
             swept = self.next_generation().await?;
             transaction = between(&held, self.renderer.ruleset());
+        }
+        transaction.ops.extend(self.new_timed(wanted));
+        // An address that comes to be a pod's stands for no name any more, from the same moment on (G5).
+        if self.concerns_timed(changed, wanted) {
+            transaction.ops.extend(self.changed_timed(wanted, None));
         }
         let size = transaction.size();
         if size > 0 {
@@ -133,7 +163,7 @@ impl Programmer {
     }
 
     /// Puts the whole ruleset in place of what is there, in one transaction.
-    async fn replace(&mut self) -> Result<Programmed, ProgramError> {
+    async fn replace(&mut self, wanted: &Wanted<'_>) -> Result<Programmed, ProgramError> {
         let there = self.kernel.read().await?;
         // Not the generation of what is there, whoever made it: connections keep on being stamped
         // with it until the very moment of the change.
@@ -146,11 +176,57 @@ impl Programmer {
         // there, and again by what comes.
         let swept = self.sweep().await?;
         self.renderer.set_generation(self.generation);
-        let transaction = replace(there.is_some(), self.renderer.ruleset());
+        let mut transaction = replace(there.is_some(), self.renderer.ruleset());
+        self.timed = TimedElements::default();
+        transaction.ops.extend(self.new_timed(wanted));
         let size = transaction.size();
         self.commit(transaction).await?;
         self.held = Some(self.renderer.ruleset().clone());
         Ok(Programmed { size, replaced: true, judged_again: true, swept: Some(swept) })
+    }
+
+    /// The elements of the sets of names that are new.
+    fn new_timed(&mut self, wanted: &Wanted<'_>) -> Vec<Op> {
+        let sets = self.renderer.names();
+        let of = |name: &Name| sets.get(name).map(|set| wanted.of(set)).unwrap_or_default();
+        self.timed.follow(self.renderer.ruleset(), of, wanted.now())
+    }
+
+    /// Whether a change may bear on what sets of names hold.
+    fn concerns_timed(&self, changed: &Changed, wanted: &Wanted<'_>) -> bool {
+        match changed {
+            Changed::Anything => true,
+            Changed::PodsAt(addresses) => addresses.iter().any(|a| self.timed.holds_any(*a, wanted.now())),
+        }
+    }
+
+    /// What is other in the sets of names: in those that were touched, or in all.
+    fn changed_timed(&mut self, wanted: &Wanted<'_>, touched: Option<&Touched>) -> Vec<Op> {
+        let mut ops = Vec::new();
+        for (name, set) in self.renderer.names() {
+            if touched.is_none_or(|touched| touched.matches(&set.patterns)) {
+                ops.extend(self.timed.become_these(name, set.family, &wanted.of(set), wanted.now()));
+            }
+        }
+        ops
+    }
+
+    /// Makes the sets of names hold what is wanted where it was touched. That is no new
+    /// ruleset and no new generation: what comes is allowed, and what ends ends for new connections only (G3). Gives how
+    /// many elements were changed. Nothing happens while it is not known what the kernel holds: then all of it is put in
+    /// place anew, with what is wanted by then.
+    ///
+    /// # Errors
+    /// When the kernel did not take the change. Then it is not known what it holds.
+    pub async fn renew(&mut self, wanted: &Wanted<'_>, touched: &Touched) -> Result<usize, ProgramError> {
+        let Some(held) = self.held.take() else { return Ok(0) };
+        let transaction = Transaction { ops: self.changed_timed(wanted, Some(touched)) };
+        let size = transaction.size();
+        if size > 0 {
+            self.seen_at = self.kernel.commit(transaction).await?.generation;
+        }
+        self.held = Some(held);
+        Ok(size)
     }
 
     async fn commit(&mut self, transaction: Transaction) -> Result<(), CommitError> {
@@ -190,7 +266,12 @@ impl Programmer {
         let differences = match &dump {
             None => vec!["the table is gone".to_owned()],
             Some(dump) => match Contents::expected(held) {
-                Ok(expected) => differences(&expected, &dump.contents),
+                Ok(expected) => {
+                    let mut lines = differences(&expected, &dump.contents);
+                    let found = |set: &str| dump.contents.sets.get(set).map(|set| &set.timed);
+                    lines.extend(self.timed.differences(found, Instant::now()));
+                    lines
+                }
                 Err(error) => vec![error],
             },
         };

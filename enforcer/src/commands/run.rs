@@ -61,6 +61,7 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
         verify_interval: args.verify_interval,
         manage_sysctls: args.manage_sysctls,
         netns: args.kernel.netns.clone(),
+        names: args.names.config(),
     };
     agent::run(config, kernel, updates, reports, end).await;
     tracing::info!("stopped; what was enforced stays enforced, `netsim-enforcer cleanup` takes it out");

@@ -61,7 +61,9 @@ fn text(status: &Value, ready: bool) -> String {
     let mut lines = vec![if ready { "ready" } else { "NOT READY" }.to_owned()];
     lines.extend(list("reasons").iter().map(|reason| format!("  {reason}")));
     let fields = status.as_object().into_iter().flatten();
-    for (key, value) in fields.filter(|(key, _)| !["ready", "reasons", "findings"].contains(&key.as_str())) {
+    for (key, value) in
+        fields.filter(|(key, _)| !["ready", "reasons", "findings", "unresolved_names"].contains(&key.as_str()))
+    {
         let value = match value {
             Value::String(text) => text.clone(),
             Value::Array(_) => list(key).join(" "),
@@ -70,6 +72,7 @@ fn text(status: &Value, ready: bool) -> String {
         };
         lines.push(format!("{:<22} {value}", key.replace('_', " ")).trim_end().to_owned());
     }
+    lines.extend(list("unresolved_names").iter().map(|name| format!("denied: {name}")));
     lines.extend(list("findings").iter().map(|finding| format!("note: {finding}")));
     lines.join("\n") + "\n"
 }

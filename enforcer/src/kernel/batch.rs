@@ -1,6 +1,6 @@
 //! A transaction as the messages of one batch, and from an answer back to the object it is about.
 
-use super::elements::{LIST_BYTES, Names, Wire, to_wire};
+use super::elements::{LIST_BYTES, Names, Wire, to_wire, to_wire_timed};
 use super::error::CommitError;
 use super::expressions::{expressions, name, verdict_code};
 use super::message::{Attributes, HEADER, Head, Messages, NETFILTER, Writer, kind};
@@ -8,10 +8,11 @@ use super::nft::{Builder, Text};
 use super::shape::Shape;
 use super::uapi::*;
 use crate::ruleset::elements::Value;
-use crate::ruleset::{Hook, Key, PRIORITY, SetKind};
+use crate::ruleset::{COMMENT_MAX, Hook, Key, PRIORITY, SetKind};
 use crate::transaction::{Op, Transaction};
 use rustc_hash::FxHashSet;
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// The largest item of a list of elements: two keys of 32 bytes, a name of 255, and headers.
 const ITEM_BYTES: usize = 512;
@@ -111,8 +112,9 @@ impl<'a> Batch<'a> {
     fn object(&self, index: usize) -> String {
         match self.transaction.ops.get(index) {
             None | Some(Op::AddTable | Op::DeleteTable) => format!("table `{}`", self.table_name()),
-            Some(Op::AddSet(set, _) | Op::DeleteSet(set)) => format!("set `{set}`"),
+            Some(Op::AddSet(set, ..) | Op::DeleteSet(set)) => format!("set `{set}`"),
             Some(Op::AddElements(set, ..) | Op::DeleteElements(set, ..)) => format!("set `{set}`"),
+            Some(Op::AddTimed(set, ..) | Op::Retime(set, ..) | Op::EndTimed(set, ..)) => format!("set `{set}`"),
             Some(Op::AddChain(chain, _) | Op::DeleteChain(chain) | Op::FlushChain(chain)) => format!("chain `{chain}`"),
             Some(Op::AddRule(chain, _)) => {
                 let before = self.transaction.ops.iter().take(index + 1);
@@ -124,8 +126,12 @@ impl<'a> Batch<'a> {
 
     /// The element that lies at a place in a message.
     fn element(&self, index: usize, start: usize, offset: usize) -> Option<String> {
-        let (Op::AddElements(_, kind, _) | Op::DeleteElements(_, kind, _)) = self.transaction.ops.get(index)? else {
-            return None;
+        let kind = match self.transaction.ops.get(index)? {
+            Op::AddElements(_, kind, _) | Op::DeleteElements(_, kind, _) => *kind,
+            Op::AddTimed(_, family, _) | Op::Retime(_, family, _) | Op::EndTimed(_, family, _) => {
+                SetKind::Timed(*family)
+            }
+            _ => return None,
         };
         if offset < HEADER + NETFILTER {
             return None;
@@ -135,7 +141,7 @@ impl<'a> Batch<'a> {
         if attribute != NFTA_LIST_ELEM {
             return None;
         }
-        Some(Wire::read(*kind, item, &mut Names::default())?.name(*kind))
+        Some(Wire::read(kind, item, &mut Names::default())?.name(kind))
     }
 
     fn control(&mut self, message: u16) {
@@ -169,14 +175,23 @@ impl<'a> Batch<'a> {
         match op {
             Op::AddTable => self.table(at, NLM_F_CREATE | NLM_F_EXCL, table_flags),
             Op::DeleteTable => self.message(at, NFT_MSG_DELTABLE, 0, |w| w.text(NFTA_TABLE_NAME, &table)),
-            Op::AddSet(set, kind) => {
+            Op::AddSet(set, kind, comment) => {
                 name(set)?;
+                if comment.as_ref().is_some_and(|comment| comment.len() > COMMENT_MAX || comment.contains(['\0', '"']))
+                {
+                    return Err(format!("a comment has at most {COMMENT_MAX} bytes, and neither NUL nor quotes"));
+                }
                 let id = u32::try_from(index).unwrap_or(u32::MAX);
                 self.message(at, NFT_MSG_NEWSET, NLM_F_CREATE | NLM_F_EXCL, |w| {
                     w.text(NFTA_SET_TABLE, &table);
                     w.text(NFTA_SET_NAME, set);
                     Shape::of(*kind).write(w);
                     w.number(NFTA_SET_ID, id);
+                    if let Some(comment) = comment {
+                        let length = u8::try_from(comment.len() + 1).unwrap_or(u8::MAX);
+                        let head = [NFTNL_UDATA_SET_COMMENT, length];
+                        w.bytes_attribute(NFTA_SET_USERDATA, &[&head, comment.as_bytes(), &[0]].concat());
+                    }
                 });
             }
             Op::DeleteSet(set) => {
@@ -213,37 +228,36 @@ impl<'a> Batch<'a> {
                 self.writer.finished(message, NLM_F_CREATE | NLM_F_APPEND);
             }
             Op::AddElements(set, kind, elements) => {
-                self.elements(index, NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, set, *kind, elements)?;
+                check_chains(elements)?;
+                self.elements(index, ADD_NEW, set, &to_wire(*kind, elements)?)?;
             }
-            Op::DeleteElements(set, kind, elements) => {
-                self.elements(index, NFT_MSG_DELSETELEM, 0, set, *kind, elements)?;
+            Op::DeleteElements(set, kind, elements) => self.elements(index, DELETE, set, &to_wire(*kind, elements)?)?,
+            Op::AddTimed(set, family, elements) => {
+                self.elements(index, ADD_NEW, set, &to_wire_timed(*family, elements.iter().copied())?)?;
+            }
+            // An element that is there cannot be added anew, nor one be deleted that is not there. So first it is made
+            // sure that it is there, whatever its time, and then it is deleted.
+            Op::Retime(set, family, elements) => {
+                let wire = to_wire_timed(*family, elements.iter().copied())?;
+                for message in [ADD, DELETE, ADD_NEW] {
+                    self.elements(index, message, set, &wire)?;
+                }
+            }
+            Op::EndTimed(set, family, addresses) => {
+                let for_the_moment = addresses.iter().map(|address| (*address, Duration::from_secs(1)));
+                let wire = to_wire_timed(*family, for_the_moment)?;
+                for message in [ADD, DELETE] {
+                    self.elements(index, message, set, &wire)?;
+                }
             }
         }
         Ok(())
     }
 
     /// Messages with as many elements as fit.
-    fn elements(
-        &mut self,
-        index: usize,
-        message: u16,
-        flags: u16,
-        set: &str,
-        kind: SetKind,
-        elements: &[(Key, Value)],
-    ) -> Result<(), String> {
+    fn elements(&mut self, index: usize, (message, flags): (u16, u16), set: &str, wire: &[Wire]) -> Result<(), String> {
         name(set)?;
-        // Thousands of elements go to few chains: every name is checked once.
-        let mut checked: FxHashSet<&str> = FxHashSet::default();
-        for (_, chain) in elements.iter().filter_map(|(_, value)| value.as_ref()).map(verdict_code) {
-            if let Some(chain) = chain
-                && checked.insert(chain)
-            {
-                name(chain)?;
-            }
-        }
         let table = self.table_name().into_owned();
-        let wire = to_wire(kind, elements)?;
         let mut rest = wire.iter().peekable();
         while rest.peek().is_some() {
             let start = self.begin(Some(index), message, flags);
@@ -258,6 +272,26 @@ impl<'a> Batch<'a> {
         }
         Ok(())
     }
+}
+
+/// Adding elements that must not be there.
+const ADD_NEW: (u16, u16) = (NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL);
+/// Adding elements that may be there.
+const ADD: (u16, u16) = (NFT_MSG_NEWSETELEM, NLM_F_CREATE);
+/// Deleting elements.
+const DELETE: (u16, u16) = (NFT_MSG_DELSETELEM, 0);
+
+/// Thousands of elements go to few chains: every name is checked once.
+fn check_chains(elements: &[(Key, Value)]) -> Result<(), String> {
+    let mut checked: FxHashSet<&str> = FxHashSet::default();
+    for (_, chain) in elements.iter().filter_map(|(_, value)| value.as_ref()).map(verdict_code) {
+        if let Some(chain) = chain
+            && checked.insert(chain)
+        {
+            name(chain)?;
+        }
+    }
+    Ok(())
 }
 
 /// The head of a message to nf_tables.

@@ -1,13 +1,15 @@
 //! What the kernel has of our table, as a plain value, and what it should have.
 
-use super::elements::{Names, Wire, from_wire};
+use super::elements::{Names, Wire, from_wire, from_wire_timed};
 use super::expressions::describe;
 use super::message::{Attributes, Message};
 use super::nft::describe_rule;
 use super::shape::Shape;
 use super::uapi::*;
-use crate::ruleset::{Elements, Hook, Name, PRIORITY, Ruleset, SetKind};
+use crate::ruleset::{Comment, Elements, Hook, Name, PRIORITY, Ruleset, SetKind};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
 
 /// Our table as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +73,17 @@ pub struct SetContents {
     pub elements: Elements,
     /// Elements that cannot be ours.
     pub unknown: Vec<String>,
+    /// What it is for, where it says.
+    pub comment: Comment,
+    /// The elements of a timed set, and how long each has left; `None`: for ever. They are not part of what a ruleset
+    /// says, see [`crate::ruleset::timed`].
+    pub timed: BTreeMap<IpAddr, Option<Duration>>,
+}
+
+impl SetContents {
+    fn empty(kind: Result<SetKind, String>, comment: Comment) -> Self {
+        SetContents { kind, elements: Elements::default(), unknown: Vec::new(), comment, timed: BTreeMap::new() }
+    }
 }
 
 impl From<Hook> for ChainHook {
@@ -93,9 +106,8 @@ impl Contents {
             contents.chains.insert(name.clone(), ChainContents { hook: chain.hook.map(ChainHook::from), rules });
         }
         for (name, set) in &ruleset.sets {
-            let contents_of_set =
-                SetContents { kind: Ok(set.kind), elements: set.elements.clone(), unknown: Vec::new() };
-            contents.sets.insert(name.clone(), contents_of_set);
+            let empty = SetContents::empty(Ok(set.kind), set.comment.clone());
+            contents.sets.insert(name.clone(), SetContents { elements: set.elements.clone(), ..empty });
         }
         Ok(contents)
     }
@@ -145,8 +157,22 @@ impl Contents {
         };
         let shape = Shape::read(&attributes);
         let kind = shape.kind().ok_or_else(|| shape.to_string());
-        self.sets.insert(name.into(), SetContents { kind, elements: Elements::default(), unknown: Vec::new() });
+        self.sets.insert(name.into(), SetContents::empty(kind, comment(&attributes)));
     }
+}
+
+/// The comment of a set, among what libnftnl keeps with it.
+fn comment(set: &Attributes<'_>) -> Comment {
+    let mut rest = set.find(NFTA_SET_USERDATA)?;
+    while let [kind, length, more @ ..] = rest {
+        let (value, others) = more.split_at_checked(usize::from(*length))?;
+        if *kind == NFTNL_UDATA_SET_COMMENT {
+            let text = std::str::from_utf8(value.strip_suffix(&[0]).unwrap_or(value)).ok()?;
+            return Some(text.into());
+        }
+        rest = others;
+    }
+    None
 }
 
 /// Elements of one set, as they come in.
@@ -173,6 +199,11 @@ impl<'a> Reading<'a> {
 
     /// Whether all elements were seen; puts them into the set.
     pub(super) fn finish(self, set: &mut SetContents) -> bool {
+        if let SetKind::Timed(family) = self.kind {
+            let Some(timed) = from_wire_timed(family, &self.wire) else { return false };
+            (set.timed, set.unknown) = (timed, self.unknown);
+            return true;
+        }
         let Some((elements, mut unknown)) = from_wire(self.kind, self.wire) else { return false };
         set.elements = elements;
         set.unknown = self.unknown;

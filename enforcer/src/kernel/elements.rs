@@ -10,7 +10,9 @@ use crate::ruleset::text::KeyText;
 use crate::ruleset::{Elements, Key, Name, SetKind, Verdict, protocol_number};
 use netsim_shared::net::Family;
 use netsim_shared::ports::Protocol;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 /// A list of elements is split before it gets longer; an attribute has to be below 64 KiB.
 pub const LIST_BYTES: usize = 60_000;
@@ -25,6 +27,8 @@ pub struct Wire {
     /// The highest key, for intervals of concatenations.
     key_end: Option<Bytes>,
     value: Value,
+    /// How long it has left, in timed sets.
+    left: Option<Duration>,
 }
 
 /// The bytes of a key.
@@ -91,9 +95,23 @@ pub fn to_wire(kind: SetKind, elements: &[(Key, Value)]) -> Result<Vec<Wire>, St
     Ok(wire)
 }
 
+/// The elements of a timed set as they are sent.
+pub fn to_wire_timed(
+    family: Family,
+    elements: impl IntoIterator<Item = (IpAddr, Duration)>,
+) -> Result<Vec<Wire>, String> {
+    let wire = |(address, left)| {
+        if Family::of(address) != family {
+            return Err(format!("element {address}: not a key of this kind of set"));
+        }
+        Ok(Wire { left: Some(left), ..Wire::of(Bytes::new().address(address)) })
+    };
+    elements.into_iter().map(wire).collect()
+}
+
 fn push(kind: SetKind, key: &Key, value: &Value, wire: &mut Vec<Wire>) -> bool {
     let fits = |address: &IpAddr| Some(Family::of(*address)) == kind.family();
-    let mut plain = |key, key_end| wire.push(Wire { key, end: false, key_end, value: value.clone() });
+    let mut plain = |key, key_end| wire.push(Wire { key_end, value: value.clone(), ..Wire::of(key) });
     match (kind, key) {
         (SetKind::Addresses(_) | SetKind::AddressMap(_), Key::Address(address)) if fits(address) => {
             plain(Bytes::new().address(*address), None);
@@ -112,7 +130,7 @@ fn push(kind: SetKind, key: &Key, value: &Value, wire: &mut Vec<Wire>) -> bool {
             plain(Bytes::new().address(*first), None);
             // A range up to the last address of all has no end.
             if let Some(behind) = next(*last) {
-                wire.push(Wire { key: Bytes::new().address(behind), end: true, key_end: None, value: None });
+                wire.push(Wire { end: true, ..Wire::of(Bytes::new().address(behind)) });
             }
         }
         _ => return false,
@@ -142,7 +160,11 @@ fn last(family: Family) -> IpAddr {
 }
 
 impl Wire {
-    /// Writes it as an item of a list; verdicts only where elements are added.
+    fn of(key: Bytes) -> Wire {
+        Wire { key, end: false, key_end: None, value: None, left: None }
+    }
+
+    /// Writes it as an item of a list; verdicts and times only where elements are added.
     pub fn write(&self, writer: &mut Writer, with_value: bool) {
         writer.nested(NFTA_LIST_ELEM, |w| {
             if self.end {
@@ -151,6 +173,11 @@ impl Wire {
             w.nested(NFTA_SET_ELEM_KEY, |w| w.bytes_attribute(NFTA_DATA_VALUE, self.key.get()));
             if let Some(end) = &self.key_end {
                 w.nested(NFTA_SET_ELEM_KEY_END, |w| w.bytes_attribute(NFTA_DATA_VALUE, end.get()));
+            }
+            if let (Some(left), true) = (self.left, with_value) {
+                // None at all would be for ever.
+                let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+                w.long(NFTA_SET_ELEM_TIMEOUT, left);
             }
             if let (Some(verdict), true) = (&self.value, with_value) {
                 let (code, chain) = verdict_code(verdict);
@@ -168,7 +195,7 @@ impl Wire {
 
     /// Reads an item of a list; `None` if it has anything that ours do not have.
     pub fn read(kind: SetKind, item: &[u8], names: &mut Names) -> Option<Wire> {
-        let (mut key, mut key_end, mut flags, mut value) = (None, None, 0, None);
+        let (mut key, mut key_end, mut flags, mut value, mut left) = (None, None, 0, None, None);
         for (attribute, content) in Attributes(item) {
             let bytes = || Attributes(content).find(NFTA_DATA_VALUE).and_then(|value| Bytes::read(value, kind));
             match attribute {
@@ -176,6 +203,11 @@ impl Wire {
                 NFTA_SET_ELEM_KEY_END => key_end = Some(bytes()?),
                 NFTA_SET_ELEM_FLAGS => flags = u32::from_be_bytes(array(content, 0)?),
                 NFTA_SET_ELEM_DATA => value = Some(verdict(&Attributes(content).inner(NFTA_DATA_VERDICT)?, names)?),
+                // What it had at first; what it has left counts.
+                NFTA_SET_ELEM_TIMEOUT if kind.is_timed() => {}
+                NFTA_SET_ELEM_EXPIRATION if kind.is_timed() => {
+                    left = Some(Duration::from_millis(u64::from_be_bytes(array(content, 0)?)));
+                }
                 // A comment changes nothing.
                 NFTA_SET_ELEM_USERDATA | NFTA_SET_ELEM_PAD => {}
                 // A timeout, an object, a statement: it would not stay what it is.
@@ -183,7 +215,7 @@ impl Wire {
             }
         }
         let end = flags == NFT_SET_ELEM_INTERVAL_END;
-        (flags == 0 || end).then_some(Wire { key: key?, end, key_end, value })
+        (flags == 0 || end).then_some(Wire { key: key?, end, key_end, value, left })
     }
 
     /// As an error names it.
@@ -208,7 +240,9 @@ impl Wire {
             Protocol::ALL.into_iter().find(|protocol| protocol_number(*protocol) == number)
         };
         Some(match kind {
-            SetKind::Addresses(_) | SetKind::AddressMap(_) | SetKind::RangeMap(_) => Key::Address(address(0)?),
+            SetKind::Addresses(_) | SetKind::AddressMap(_) | SetKind::RangeMap(_) | SetKind::Timed(_) => {
+                Key::Address(address(0)?)
+            }
             SetKind::Pairs(_) => Key::Pair(address(0)?, address(bytes)?),
             SetKind::Ports(_) => Key::Port { address: address(0)?, protocol: protocol()?, port: port(&self.key)? },
             SetKind::L4Ports => {
@@ -256,6 +290,15 @@ pub fn from_wire(kind: SetKind, mut wire: Vec<Wire>) -> Option<(Elements, Vec<St
         }
     }
     Some((elements, unknown))
+}
+
+/// The elements of a timed set, and how long each has left, if it ends at all; `None` when an element was sent twice, as
+/// with [`from_wire`].
+pub fn from_wire_timed(family: Family, wire: &[Wire]) -> Option<BTreeMap<IpAddr, Option<Duration>>> {
+    let mut elements = BTreeMap::new();
+    let address = |element: &Wire| element.key.get_address(0, family);
+    let twice = wire.iter().any(|element| address(element).is_some_and(|a| elements.insert(a, element.left).is_some()));
+    (!twice).then_some(elements)
 }
 
 /// Names that were seen, so that thousands of elements that go to one chain share its name.

@@ -115,6 +115,11 @@ impl Writer {
         self.bytes_attribute(kind, &value.to_be_bytes());
     }
 
+    /// An attribute with a number of 64 bits, in network order.
+    pub fn long(&mut self, kind: u16, value: u64) {
+        self.bytes_attribute(kind, &value.to_be_bytes());
+    }
+
     /// An attribute that holds attributes.
     pub fn nested(&mut self, kind: u16, body: impl FnOnce(&mut Writer)) {
         let start = self.begin(kind | NESTED);

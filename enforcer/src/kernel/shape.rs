@@ -24,7 +24,7 @@ pub struct Shape {
     data_type: Option<u32>,
     /// The lengths of the fields, for concatenations of intervals only.
     fields: Vec<u32>,
-    /// Whether elements expire, or their number is limited: never with ours.
+    /// Whether elements end after a time that they need not have, or their number is limited: never with ours.
     limited: bool,
 }
 
@@ -40,6 +40,7 @@ impl Shape {
         Shape {
             flags: flag(kind.is_map(), NFT_SET_MAP)
                 | flag(kind.is_interval(), NFT_SET_INTERVAL)
+                | flag(kind.is_timed(), NFT_SET_TIMEOUT)
                 | flag(concatenation, NFT_SET_CONCAT),
             key_type: fields.iter().fold(0, |number, (kind, _)| (number << TYPE_BITS) | kind),
             key_length: fields.iter().map(|(_, length)| length.next_multiple_of(4)).sum(),
@@ -99,7 +100,7 @@ impl fmt::Display for Shape {
     }
 }
 
-fn kinds(family: Family) -> [SetKind; 6] {
+fn kinds(family: Family) -> [SetKind; 7] {
     [
         SetKind::Addresses(family),
         SetKind::AddressMap(family),
@@ -107,6 +108,7 @@ fn kinds(family: Family) -> [SetKind; 6] {
         SetKind::Pairs(family),
         SetKind::Ports(family),
         SetKind::L4Ports,
+        SetKind::Timed(family),
     ]
 }
 
@@ -114,7 +116,7 @@ fn kinds(family: Family) -> [SetKind; 6] {
 pub fn key_bytes(kind: SetKind) -> usize {
     let address = kind.family().map_or(0, address_bytes);
     match kind {
-        SetKind::Addresses(_) | SetKind::AddressMap(_) | SetKind::RangeMap(_) => address,
+        SetKind::Addresses(_) | SetKind::AddressMap(_) | SetKind::RangeMap(_) | SetKind::Timed(_) => address,
         SetKind::Pairs(_) => 2 * address,
         SetKind::Ports(_) | SetKind::L4Ports => address + 4 + 4,
     }
@@ -127,7 +129,7 @@ fn fields(kind: SetKind) -> Vec<(u32, u32)> {
         Some(Family::V4) | None => (IPV4_ADDR, 4),
     };
     match kind {
-        SetKind::Addresses(_) | SetKind::AddressMap(_) | SetKind::RangeMap(_) => vec![address],
+        SetKind::Addresses(_) | SetKind::AddressMap(_) | SetKind::RangeMap(_) | SetKind::Timed(_) => vec![address],
         SetKind::Pairs(_) => vec![address, address],
         SetKind::Ports(_) => vec![address, (INET_PROTO, 1), (INET_SERVICE, 2)],
         SetKind::L4Ports => vec![(INET_PROTO, 1), (INET_SERVICE, 2)],

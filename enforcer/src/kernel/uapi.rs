@@ -90,12 +90,16 @@ pub const NFTA_SET_DATA_TYPE: u16 = 6;
 pub const NFTA_SET_DESC: u16 = 9;
 pub const NFTA_SET_ID: u16 = 10;
 pub const NFTA_SET_TIMEOUT: u16 = 11;
+pub const NFTA_SET_USERDATA: u16 = 13;
 pub const NFTA_SET_DESC_SIZE: u16 = 1;
 pub const NFTA_SET_DESC_CONCAT: u16 = 2;
 pub const NFTA_SET_FIELD_LEN: u16 = 1;
 pub const NFT_SET_INTERVAL: u32 = 0x4;
 pub const NFT_SET_MAP: u32 = 0x8;
+pub const NFT_SET_TIMEOUT: u32 = 0x10;
 pub const NFT_SET_CONCAT: u32 = 0x80;
+/// What libnftnl keeps in the user data of a set: a comment, as one byte each of type and length, and a text with NUL.
+pub const NFTNL_UDATA_SET_COMMENT: u8 = 7;
 pub const NFT_DATA_VERDICT: u32 = 0xffff_ff00;
 
 pub const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
@@ -104,6 +108,8 @@ pub const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
 pub const NFTA_SET_ELEM_KEY: u16 = 1;
 pub const NFTA_SET_ELEM_DATA: u16 = 2;
 pub const NFTA_SET_ELEM_FLAGS: u16 = 3;
+pub const NFTA_SET_ELEM_TIMEOUT: u16 = 4;
+pub const NFTA_SET_ELEM_EXPIRATION: u16 = 5;
 pub const NFTA_SET_ELEM_USERDATA: u16 = 6;
 pub const NFTA_SET_ELEM_PAD: u16 = 8;
 pub const NFTA_SET_ELEM_KEY_END: u16 = 10;

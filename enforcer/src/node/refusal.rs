@@ -49,14 +49,16 @@ impl Feature {
     pub fn of(op: &Op) -> BTreeSet<Feature> {
         match op {
             Op::AddTable | Op::AddChain(..) => BTreeSet::from([Feature::InetTables]),
-            Op::AddSet(_, kind) | Op::AddElements(_, kind, _) | Op::DeleteElements(_, kind, _) => match kind {
+            Op::AddSet(_, kind, _) | Op::AddElements(_, kind, _) | Op::DeleteElements(_, kind, _) => match kind {
                 SetKind::L4Ports => BTreeSet::from([Feature::ConcatenatedRanges]),
                 SetKind::Addresses(_)
                 | SetKind::AddressMap(_)
                 | SetKind::RangeMap(_)
                 | SetKind::Pairs(_)
-                | SetKind::Ports(_) => BTreeSet::new(),
+                | SetKind::Ports(_)
+                | SetKind::Timed(_) => BTreeSet::new(),
             },
+            Op::AddTimed(..) | Op::Retime(..) | Op::EndTimed(..) => BTreeSet::new(),
             Op::AddRule(_, rule) => rule.iter().flat_map(Feature::of_statement).collect(),
             Op::DeleteTable | Op::DeleteSet(_) | Op::DeleteChain(_) | Op::FlushChain(_) => BTreeSet::new(),
         }
@@ -183,7 +185,7 @@ mod tests {
 
     #[test]
     fn old_kernels_and_missing_families_are_told() {
-        let set = Op::AddSet("s".into(), SetKind::L4Ports);
+        let set = Op::AddSet("s".into(), SetKind::L4Ports, None);
         let (kind, fix) = kind_and_fix(Errno::INVAL, Some(&set));
         assert_eq!(kind, FindingKind::KernelLacks);
         assert!(fix.contains("Linux 5.6"), "{fix}");

@@ -1,5 +1,6 @@
 //! The metrics, all with the prefix `netsim_enforcer_`.
 
+use super::names::NamesMetrics;
 use netsim_shared::policy::Direction;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -113,6 +114,8 @@ pub struct Metrics {
     pub conntrack_sweeps: Counter,
     /// When the kernel was last known to hold what was compiled, in seconds since 1970.
     pub last_sync_timestamp: FloatGauge,
+    /// Names, and what they stand for.
+    pub names: NamesMetrics,
 }
 
 impl Default for Metrics {
@@ -156,8 +159,10 @@ impl Metrics {
             denied_packets: Family::default(),
             conntrack_sweeps: Counter::default(),
             last_sync_timestamp: FloatGauge::default(),
+            names: NamesMetrics::default(),
         };
         metrics.register(&mut registry);
+        metrics.names.register(&mut registry);
         metrics.begin_at_zero();
         Self { registry: Arc::new(registry), ..metrics }
     }

@@ -3,10 +3,12 @@
 
 pub mod log;
 pub mod metrics;
+pub mod names;
 pub mod objects;
 pub mod readiness;
 pub mod server;
 
 pub use metrics::{ByDirection, ByKind, ByResult, CommitResult, Metrics};
+pub use names::{ByReason, ByResolution, NamesMetrics};
 pub use readiness::Readiness;
 pub use server::{BindError, Heartbeat, Observed, Status, bind, serve};

@@ -11,10 +11,12 @@ use crate::ruleset::{Chain, Elements, Key, Name, Ruleset, Set, SetKind, Verdict}
 use ipnet::IpNet;
 use netsim_shared::compile::side::{GroupId, NOT_ISOLATED, PeerId};
 use netsim_shared::compile::{Address, Compiled, EndpointId, Entry};
+use netsim_shared::dns::NamePattern;
 use netsim_shared::net::{Family, PerFamily};
 use netsim_shared::policy::Direction;
 use peers::{Out, Peers};
 use rustc_hash::FxHashSet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -93,6 +95,17 @@ impl Local {
     }
 }
 
+/// What a timed set of the ruleset is to hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamesSet {
+    /// The names.
+    pub patterns: Arc<[NamePattern]>,
+    /// Their addresses of this family.
+    pub family: Family,
+    /// Those that they stood for not long ago as well: established connections to them go on (G3).
+    pub seen: bool,
+}
+
 /// What changed in the compiled form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changed {
@@ -115,6 +128,7 @@ pub struct Renderer {
     ingress: Peers,
     egress: Peers,
     ruleset: Ruleset,
+    names: BTreeMap<Name, NamesSet>,
 }
 
 /// A ruleset made from nothing: what `netsim-enforcer render` prints and `verify` compares with.
@@ -141,12 +155,18 @@ impl Renderer {
             ingress: Peers::default(),
             egress: Peers::default(),
             ruleset: Ruleset::default(),
+            names: BTreeMap::new(),
         }
     }
 
     /// The last ruleset that was made.
     pub fn ruleset(&self) -> &Ruleset {
         &self.ruleset
+    }
+
+    /// The timed sets of the last ruleset, and what each is to hold.
+    pub fn names(&self) -> &BTreeMap<Name, NamesSet> {
+        &self.names
     }
 
     /// How many pods of this node are known.
@@ -229,12 +249,15 @@ impl Renderer {
             last.write(side, &locals, &used, &mut new);
             for family in Family::ALL {
                 let elements = dispatch(&locals, direction, family, &self.options);
-                new.set(frame::pods_map(direction, family), Set { kind: SetKind::AddressMap(family), elements });
+                new.set(frame::pods_map(direction, family), Set::new(SetKind::AddressMap(family), elements));
                 let elements = itself(&locals, direction, family);
-                new.set(frame::self_set(direction, family), Set { kind: SetKind::Pairs(family), elements });
+                new.set(frame::self_set(direction, family), Set::new(SetKind::Pairs(family), elements));
             }
         }
         self.ruleset = new.new;
+        let sets = [(Direction::Ingress, &self.ingress), (Direction::Egress, &self.egress)];
+        let sets = sets.into_iter().flat_map(|(direction, peers)| peers.names_sets(compiled.side(direction)));
+        self.names = sets.collect();
         self.local_pods = locals.len();
         self.local_addresses = locals.iter().flat_map(Local::addresses).collect();
         self.epoch = Some(compiled.epoch());

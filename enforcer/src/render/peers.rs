@@ -9,19 +9,22 @@
 //! that goes to a chain makes the kernel walk through all such maps of the table at each change, and
 //! at 50,000 elements that was measured to take 30 ms, against 40 µs for an element of a set.
 
-use super::{Local, frame};
+use super::{Local, NamesSet, frame};
 use crate::ruleset::elements::List;
-use crate::ruleset::{Chain, Elements, Field, Key, Name, Rule, Set, SetKind, Statement, Verdict};
+use crate::ruleset::{
+    COMMENT_MAX, CT_ESTABLISHED, Chain, Elements, Field, Key, Name, Rule, Set, SetKind, Statement, Verdict,
+};
 use netsim_shared::compile::blocks::BlockId;
 use netsim_shared::compile::side::{GroupId, NOT_ISOLATED, NameId, PeerClass, PeerId, PeerTerms, Side, TermId};
 use netsim_shared::compile::tier::Action;
+use netsim_shared::dns::NamePattern;
 use netsim_shared::evaluate::side_ports;
 use netsim_shared::net::{Family, PerFamily, from_number};
 use netsim_shared::policy::Direction;
 use netsim_shared::ports::{PortRange, PortSet};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::Hash;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -47,6 +50,8 @@ enum Content {
     Ranges(Family, Vec<(u128, u128)>),
     /// Ports.
     Ports(PortSet),
+    /// What names stand for: sorted, each once. Its elements are not the ruleset's.
+    Names(Arc<[NamePattern]>),
 }
 
 /// What is allowed to a group, one lookup each.
@@ -60,6 +65,8 @@ enum Line {
     Named(SetId),
     /// Addresses in ranges, on these ports.
     Ranges(PerFamily<Option<SetId>>, Ports),
+    /// Addresses that names stand for, on these ports.
+    Names(SetId, Ports),
 }
 
 /// Ports by the number of their set; `None`: every port of every protocol.
@@ -107,7 +114,9 @@ impl Peers {
         let groups: BTreeSet<GroupId> = locals.iter().map(|local| local.group(side.direction)).collect();
         for group in groups.into_iter().filter(|group| *group != NOT_ISOLATED) {
             let lines = match by_peers(side, group) {
-                Some(by_peers) if count_lines(&by_peers) <= many_lines => peers.lines_by_rule(side, by_peers, before),
+                Some(by_peers) if count_lines(side, &by_peers) <= many_lines => {
+                    peers.lines_by_rule(side, by_peers, before)
+                }
                 _ => peers.lines_by_ports(side, group, used, before),
             };
             peers.groups.insert(group, lines);
@@ -132,9 +141,13 @@ impl Peers {
                 lines.push(Line::Everyone(ports));
                 continue;
             };
-            if !blocks.is_empty() {
+            let patterns: BTreeSet<&NamePattern> = blocks.iter().filter_map(|id| side.blocks.pattern(*id)).collect();
+            if patterns.len() < blocks.len() {
                 let held = |class| blocks.iter().any(|block: &BlockId| side.blocks.holds(*block, class));
                 lines.push(Line::Ranges(self.ranges(side, held, before), ports));
+            }
+            if !patterns.is_empty() {
+                lines.push(Line::Names(self.names(patterns, before), ports));
             }
             if !terms.is_empty() {
                 terms.sort_unstable();
@@ -162,7 +175,15 @@ impl Peers {
             let set = self.id(Spec::Exactly(group, ports.clone()), before);
             lines.push(Line::Set(set, self.ports(ports, before)));
         }
+        for (ports, patterns) in names_by_ports(side, group) {
+            lines.push(Line::Names(self.names(patterns, before), self.ports(ports, before)));
+        }
         lines
+    }
+
+    /// The sets of what names stand for.
+    fn names<'p>(&mut self, patterns: impl IntoIterator<Item = &'p NamePattern>, before: &Peers) -> SetId {
+        self.content(Content::Names(patterns.into_iter().cloned().collect()), before)
     }
 
     fn ports(&mut self, ports: PortSet, before: &Peers) -> Ports {
@@ -253,7 +274,7 @@ impl Peers {
                 // What stayed is taken over from the last ones.
                 let mut elements = out.last(&name);
                 elements.become_these(lists.get(id).map_or(&[], |lists| lists.get(family)));
-                out.set(name, Set { kind, elements });
+                out.set(name, Set::new(kind, elements));
             }
         }
         for (content, id) in &self.contents {
@@ -262,15 +283,21 @@ impl Peers {
                     let keys = ports.ranges().iter().map(|PortRange { protocol, from, to }| {
                         (Key::L4Ports { protocol: *protocol, first: *from, last: *to }, None)
                     });
-                    out.set(ports_set(side, *id), Set { kind: SetKind::L4Ports, elements: keys.collect() });
+                    out.set(ports_set(side, *id), Set::new(SetKind::L4Ports, keys.collect()));
                 }
                 // A map, because what it says need not be said by the rule; verdicts that lead to no
                 // chain cost nothing.
                 Content::Ranges(family, ranges) => {
                     let key = |first, last| Key::Range(from_number(*family, first), from_number(*family, last));
                     let elements = ranges.iter().map(|(first, last)| (key(*first, *last), Some(Verdict::Return)));
-                    let set = Set { kind: SetKind::RangeMap(*family), elements: elements.collect() };
+                    let set = Set::new(SetKind::RangeMap(*family), elements.collect());
                     out.set(blocks_map(side, *id, *family), set);
+                }
+                Content::Names(patterns) => {
+                    for (family, seen) in Family::ALL.into_iter().flat_map(|family| [(family, false), (family, true)]) {
+                        let empty = Set::new(SetKind::Timed(family), Elements::default());
+                        out.set(names_set(side, *id, family, seen), Set { comment: Some(comment(patterns)), ..empty });
+                    }
                 }
             }
         }
@@ -330,6 +357,20 @@ impl Peers {
     /// Nothing but the numbers that are taken: what they stood for has no meaning any more.
     pub fn without_numbers(self) -> Self {
         Peers { last_id: self.last_id, ..Peers::default() }
+    }
+
+    /// The sets of what names stand for, by name.
+    pub fn names_sets<'p>(&'p self, side: &'p Side) -> impl Iterator<Item = (Name, NamesSet)> + 'p {
+        self.contents.iter().flat_map(move |(content, id)| {
+            let patterns = if let Content::Names(patterns) = content { Some(patterns) } else { None };
+            let each = Family::ALL.into_iter().flat_map(|family| [(family, false), (family, true)]);
+            patterns.into_iter().flat_map(move |patterns| {
+                let of = move |(family, seen)| (names_set(side, *id, family, seen), (family, seen));
+                each.clone()
+                    .map(of)
+                    .map(|(name, (family, seen))| (name, NamesSet { patterns: patterns.clone(), family, seen }))
+            })
+        })
     }
 
     /// How many sets of peers there are.
@@ -394,9 +435,32 @@ fn by_peers(side: &Side, group: GroupId) -> Option<ByPeers> {
     Some(by_peers)
 }
 
-fn count_lines(by_peers: &ByPeers) -> usize {
+/// The patterns of a group's rules by the ports that are allowed with them. Rules with names only ever allow.
+fn names_by_ports(side: &Side, group: GroupId) -> BTreeMap<PortSet, BTreeSet<&NamePattern>> {
+    let mut by_pattern: BTreeMap<&NamePattern, PortSet> = BTreeMap::new();
+    let rules = side.policies_of(group).flat_map(|slot| &slot.rules).filter(|rule| rule.action == Action::Accept);
+    for rule in rules {
+        let blocks = rule.peers.iter().flat_map(|peers| &peers.blocks);
+        for pattern in blocks.filter_map(|id| side.blocks.pattern(*id)) {
+            let ports = by_pattern.entry(pattern).or_default();
+            *ports = ports.union(&rule.ports);
+        }
+    }
+    let mut by_ports: BTreeMap<PortSet, BTreeSet<&NamePattern>> = BTreeMap::new();
+    for (pattern, ports) in by_pattern.into_iter().filter(|(_, ports)| !ports.is_empty()) {
+        by_ports.entry(ports).or_default().insert(pattern);
+    }
+    by_ports
+}
+
+fn count_lines(side: &Side, by_peers: &ByPeers) -> usize {
     let of_peers = |peers: &Option<PeerTerms>| {
-        peers.as_ref().map_or(1, |peers| usize::from(!peers.terms.is_empty()) + usize::from(!peers.blocks.is_empty()))
+        peers.as_ref().map_or(1, |peers| {
+            let names = peers.blocks.iter().filter(|id| side.blocks.pattern(**id).is_some()).count();
+            // What names stand for is looked up twice: what they stand for now, and what they stood for.
+            let of_names = if names > 0 { 2 } else { 0 };
+            usize::from(!peers.terms.is_empty()) + usize::from(peers.blocks.len() > names) + of_names
+        })
     };
     by_peers.iter().map(|(peers, (_, names))| of_peers(peers) + usize::from(!names.is_empty())).sum()
 }
@@ -408,15 +472,21 @@ fn rules(side: &Side, lines: &[Line], family: Family) -> Vec<Rule> {
     let itself = Statement::InSet(itself, frame::self_set(direction, family));
     let mut rules = vec![vec![itself, Statement::Verdict(Verdict::Return)]];
     for line in lines {
-        let (matched, ports) = match line {
-            Line::Everyone(ports) => (vec![Statement::Verdict(Verdict::Return)], ports),
-            Line::Set(id, ports) => {
-                let set = Statement::InSet(vec![peer], peers_set(side, *id, family));
-                (vec![set, Statement::Verdict(Verdict::Return)], ports)
-            }
+        let (returns, in_set) = (Statement::Verdict(Verdict::Return), |set: Name| Statement::InSet(vec![peer], set));
+        let (alternatives, ports) = match line {
+            Line::Everyone(ports) => (vec![vec![returns]], ports),
+            Line::Set(id, ports) => (vec![vec![in_set(peers_set(side, *id, family)), returns]], ports),
             Line::Ranges(ranges, ports) => {
                 let Some(id) = ranges.get(family) else { continue };
-                (vec![Statement::Vmap(peer, blocks_map(side, *id, family))], ports)
+                (vec![vec![Statement::Vmap(peer, blocks_map(side, *id, family))]], ports)
+            }
+            // A name that stands for an address no longer stops new connections to it, and no others (G3): those are
+            // looked up among what it stood for when they are judged again.
+            Line::Names(id, ports) => {
+                let now = vec![in_set(names_set(side, *id, family, false)), returns.clone()];
+                let established = Statement::CtState(CT_ESTABLISHED);
+                let before = vec![established, in_set(names_set(side, *id, family, true)), returns];
+                (vec![now, before], ports)
             }
             Line::Named(id) => {
                 let set = named_set(side, *id, family);
@@ -427,12 +497,14 @@ fn rules(side: &Side, lines: &[Line], family: Family) -> Vec<Rule> {
                 continue;
             }
         };
-        match ports {
-            None => rules.push(matched),
-            Some(id) => rules.extend(WAYS.map(|(way, port)| {
-                let ports = Statement::InSet(vec![Field::Protocol, port], ports_set(side, *id));
-                [way, ports].into_iter().chain(matched.iter().cloned()).collect()
-            })),
+        for matched in alternatives {
+            match ports {
+                None => rules.push(matched),
+                Some(id) => rules.extend(WAYS.map(|(way, port)| {
+                    let ports = Statement::InSet(vec![Field::Protocol, port], ports_set(side, *id));
+                    [way, ports].into_iter().chain(matched.iter().cloned()).collect()
+                })),
+            }
         }
     }
     rules.push(frame::only(Verdict::Goto(frame::deny_chain(direction))));
@@ -458,4 +530,31 @@ fn ports_set(side: &Side, id: SetId) -> Name {
 
 fn blocks_map(side: &Side, id: SetId, family: Family) -> Name {
     format!("{}{}_blocks{id}", side.direction, frame::digit(family)).into()
+}
+
+/// What names stand for now, or stood for not long ago (`seen`).
+fn names_set(side: &Side, id: SetId, family: Family, seen: bool) -> Name {
+    let kind = if seen { "seen" } else { "names" };
+    format!("{}{}_{kind}{id}", side.direction, frame::digit(family)).into()
+}
+
+/// The patterns as the comment of their sets: it tells operators what a set is for, and sets apart whose elements come
+/// and go. What does not fit is told by its hash.
+fn comment(patterns: &[NamePattern]) -> Name {
+    let whole = patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if whole.len() <= COMMENT_MAX {
+        return whole.into();
+    }
+    let mut hasher = DefaultHasher::new();
+    whole.hash(&mut hasher);
+    let mut text = String::new();
+    let rest = |count: usize| format!("and {} more ({:016x})", patterns.len() - count, hasher.finish());
+    for (count, pattern) in patterns.iter().enumerate() {
+        let longer = format!("{text}{pattern}, ");
+        if longer.len() + rest(count + 1).len() > COMMENT_MAX {
+            return (text + &rest(count)).into();
+        }
+        text = longer;
+    }
+    whole.into()
 }

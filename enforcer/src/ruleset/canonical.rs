@@ -2,7 +2,7 @@
 //! them, depend on what was there before.
 
 use super::text::RuleText;
-use super::{Chain, Elements, Name, Ruleset, Set, Statement, Verdict};
+use super::{Chain, Comment, Elements, Name, Ruleset, Set, Statement, Verdict};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -16,11 +16,11 @@ pub struct Renaming {
 impl Renaming {
     /// For a table with these sets, and chains with these rules as text of any form in which names
     /// are words of their own.
-    pub fn of(sets: &BTreeMap<Name, &Elements>, chains: &BTreeMap<Name, Vec<String>>) -> Self {
+    pub fn of(sets: &BTreeMap<Name, (&Elements, &Comment)>, chains: &BTreeMap<Name, Vec<String>>) -> Self {
         let mut renaming = Renaming { names: BTreeMap::new() };
-        for (name, elements) in sets {
+        for (name, (elements, comment)) in sets {
             if let Some(place) = numbered(name) {
-                let new = by_content(place, &elements.sorted());
+                let new = by_content(place, &(comment, elements.sorted()));
                 renaming.names.insert(name.clone(), new);
             }
         }
@@ -72,7 +72,7 @@ impl Renaming {
 pub fn canonical(ruleset: &Ruleset) -> Ruleset {
     let rules = |chain: &Chain| chain.rules.iter().map(|rule| RuleText(rule).to_string()).collect();
     let renaming = Renaming::of(
-        &ruleset.sets.iter().map(|(name, set)| (name.clone(), &set.elements)).collect(),
+        &ruleset.sets.iter().map(|(name, set)| (name.clone(), (&set.elements, &set.comment))).collect(),
         &ruleset.chains.iter().map(|(name, chain)| (name.clone(), rules(chain))).collect(),
     );
     let statement = |statement: &Statement| match statement {
@@ -90,7 +90,7 @@ pub fn canonical(ruleset: &Ruleset) -> Ruleset {
     });
     let sets = ruleset.sets.iter().map(|(name, set)| {
         let elements = renaming.elements(&set.elements);
-        (renaming.name(name), Arc::new(Set { kind: set.kind, elements }))
+        (renaming.name(name), Arc::new(Set { elements, ..(**set).clone() }))
     });
     Ruleset { chains: chains.collect(), sets: sets.collect() }
 }
@@ -104,8 +104,11 @@ pub fn is_unordered(chain: &str) -> bool {
 pub fn numbered(name: &str) -> Option<&str> {
     let place = name.trim_end_matches(|c: char| c.is_ascii_digit());
     let has_number = place.len() < name.len();
-    (has_number && ["_peers", "_named", "_blocks", "_ports", "_group"].iter().any(|kind| place.ends_with(kind)))
-        .then_some(place)
+    (has_number
+        && ["_peers", "_named", "_blocks", "_ports", "_names", "_seen", "_group"]
+            .iter()
+            .any(|kind| place.ends_with(kind)))
+    .then_some(place)
 }
 
 fn by_content(place: &str, content: &impl Hash) -> Name {

@@ -5,6 +5,7 @@
 pub mod canonical;
 pub mod elements;
 pub mod text;
+pub mod timed;
 pub mod walk;
 
 pub use elements::Elements;
@@ -14,6 +15,7 @@ use netsim_shared::ports::Protocol;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+pub use timed::TimedElements;
 
 /// The name of a chain or set.
 pub type Name = Arc<str>;
@@ -103,6 +105,8 @@ pub enum Statement {
     Verdict(Verdict),
 }
 
+/// `ct state established`, as a bit of [`Statement::CtState`].
+pub const CT_ESTABLISHED: u32 = 2;
 /// `ct state invalid`, as a bit of [`Statement::CtState`].
 pub const CT_INVALID: u32 = 1;
 /// `ct state related`, as a bit of [`Statement::CtState`].
@@ -152,8 +156,23 @@ pub enum Verdict {
 pub struct Set {
     /// What its elements look like.
     pub kind: SetKind,
-    /// Its elements.
+    /// Its elements; none in sets whose elements come and go by themselves, see [`timed`].
     pub elements: Elements,
+    /// What it is for, where its elements do not say.
+    pub comment: Comment,
+}
+
+/// A text that `nft list` shows with a set: at most [`COMMENT_MAX`] bytes, without quotes.
+pub type Comment = Option<Name>;
+
+/// What nft takes.
+pub const COMMENT_MAX: usize = 127;
+
+impl Set {
+    /// A set without a comment.
+    pub fn new(kind: SetKind, elements: Elements) -> Self {
+        Set { kind, elements, comment: None }
+    }
 }
 
 /// The shapes of sets that we use.
@@ -171,6 +190,9 @@ pub enum SetKind {
     Ports(Family),
     /// Protocol and ranges of ports. Keys: [`Key::L4Ports`], disjoint.
     L4Ports,
+    /// Addresses, each with an end of its own, at which the kernel takes it out. They are not part of
+    /// the ruleset, see [`timed`]. Keys: [`Key::Address`].
+    Timed(Family),
 }
 
 impl SetKind {
@@ -184,6 +206,11 @@ impl SetKind {
         matches!(self, SetKind::RangeMap(_) | SetKind::L4Ports)
     }
 
+    /// Whether its elements end by themselves.
+    pub fn is_timed(self) -> bool {
+        matches!(self, SetKind::Timed(_))
+    }
+
     /// The family of its addresses, if it has any.
     pub fn family(self) -> Option<Family> {
         match self {
@@ -191,7 +218,8 @@ impl SetKind {
             | SetKind::AddressMap(f)
             | SetKind::RangeMap(f)
             | SetKind::Pairs(f)
-            | SetKind::Ports(f) => Some(f),
+            | SetKind::Ports(f)
+            | SetKind::Timed(f) => Some(f),
             SetKind::L4Ports => None,
         }
     }

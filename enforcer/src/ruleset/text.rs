@@ -1,22 +1,30 @@
 //! A ruleset as nft reads and prints it: for people, for `render`, and to compare with what
 //! `nft list table` says.
 
+use super::timed::{Time, TimedElements};
 use super::{
-    CT_INVALID, CT_RELATED, CT_UNTRACKED, Field, Hook, Key, PRIORITY, Rule, Ruleset, SetKind, Statement, Verdict,
+    CT_ESTABLISHED, CT_INVALID, CT_RELATED, CT_UNTRACKED, Field, Hook, Key, PRIORITY, Rule, Ruleset, SetKind,
+    Statement, Verdict,
 };
 use netsim_shared::net::Family;
 use netsim_shared::ports::Protocol;
 use std::fmt::{self, Write};
+use std::time::Instant;
 
 /// The table as text for `nft -f`. Deterministic: names and elements are sorted.
 pub fn table(name: &str, ruleset: &Ruleset) -> String {
+    table_at(name, ruleset, &TimedElements::default(), Instant::now())
+}
+
+/// The table with the elements of its timed sets, and the time that each has left at a moment.
+pub fn table_at(name: &str, ruleset: &Ruleset, timed: &TimedElements, now: Instant) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
-    _ = write_table(&mut out, name, ruleset);
+    _ = write_table(&mut out, name, ruleset, timed, now);
     out
 }
 
-fn write_table(out: &mut String, name: &str, ruleset: &Ruleset) -> fmt::Result {
+fn write_table(out: &mut String, name: &str, ruleset: &Ruleset, timed: &TimedElements, now: Instant) -> fmt::Result {
     writeln!(out, "table inet {name} {{")?;
     for (name, set) in &ruleset.sets {
         let word = if set.kind.is_map() { "map" } else { "set" };
@@ -24,13 +32,21 @@ fn write_table(out: &mut String, name: &str, ruleset: &Ruleset) -> fmt::Result {
         if set.kind.is_interval() {
             writeln!(out, "\t\tflags interval")?;
         }
-        let elements = set.elements.sorted();
-        for (i, (key, value)) in elements.iter().enumerate() {
+        if set.kind.is_timed() {
+            writeln!(out, "\t\tflags timeout")?;
+        }
+        if let Some(comment) = &set.comment {
+            writeln!(out, "\t\tcomment \"{comment}\"")?;
+        }
+        let of_ruleset = set.elements.sorted().into_iter().map(|(key, value)| {
+            let verdict = value.as_ref().map(|verdict| format!(" : {verdict}")).unwrap_or_default();
+            format!("{}{verdict}", KeyText(key))
+        });
+        let timed = timed.of(name, now).map(|(address, left)| format!("{address} timeout {}", Time(left)));
+        let elements: Vec<String> = of_ruleset.chain(timed).collect();
+        for (i, element) in elements.iter().enumerate() {
             let before = if i == 0 { "\t\telements = { " } else { ",\n\t\t\t     " };
-            write!(out, "{before}{}", KeyText(key))?;
-            if let Some(verdict) = value {
-                write!(out, " : {verdict}")?;
-            }
+            write!(out, "{before}{element}")?;
         }
         writeln!(out, "{}\t}}\n", if elements.is_empty() { "" } else { " }\n" })?;
     }
@@ -67,7 +83,7 @@ fn address_type(family: Family) -> &'static str {
 fn type_of(kind: SetKind) -> String {
     let address = kind.family().map_or("", address_type);
     match kind {
-        SetKind::Addresses(_) => address.to_owned(),
+        SetKind::Addresses(_) | SetKind::Timed(_) => address.to_owned(),
         SetKind::AddressMap(_) | SetKind::RangeMap(_) => format!("{address} : verdict"),
         SetKind::Pairs(_) => format!("{address} . {address}"),
         SetKind::Ports(_) => format!("{address} . inet_proto . inet_service"),
@@ -119,7 +135,12 @@ impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Statement::CtState(states) => {
-                let named = [(CT_INVALID, "invalid"), (CT_RELATED, "related"), (CT_UNTRACKED, "untracked")];
+                let named = [
+                    (CT_ESTABLISHED, "established"),
+                    (CT_RELATED, "related"),
+                    (CT_INVALID, "invalid"),
+                    (CT_UNTRACKED, "untracked"),
+                ];
                 let names: Vec<&str> = named.iter().filter(|(bit, _)| states & bit != 0).map(|(_, n)| *n).collect();
                 write!(f, "ct state {}", names.join(","))
             }

@@ -1,10 +1,14 @@
 //! What a ruleset does with a packet, worked out without a kernel: the tests' link between
 //! `evaluate` and what the kernel is told.
 
-use super::{CT_INVALID, CT_UNTRACKED, Field, Hook, Key, Name, Ruleset, SetKind, Statement, Verdict, protocol_number};
+use super::{
+    CT_ESTABLISHED, CT_INVALID, CT_UNTRACKED, Field, Hook, Key, Name, Ruleset, SetKind, Statement, TimedElements,
+    Verdict, protocol_number,
+};
 use netsim_shared::net::Family;
 use netsim_shared::ports::Protocol;
 use std::net::IpAddr;
+use std::time::Instant;
 
 /// A packet as rules see it.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +27,8 @@ pub struct Packet {
     pub reply: bool,
     /// Whether the kernel tracks its connection.
     pub tracked: bool,
+    /// Whether its connection has seen packets of both directions.
+    pub established: bool,
     /// The mark of its connection.
     pub mark: u32,
     /// The type of an ICMPv6 message.
@@ -51,13 +57,20 @@ enum Step {
 
 struct Walk<'r> {
     ruleset: &'r Ruleset,
+    timed: &'r TimedElements,
+    now: Instant,
     packet: Packet,
     mark: u32,
 }
 
 /// Walks a packet through a hook. Chains that do not exist are passed as if they were empty.
 pub fn walk(ruleset: &Ruleset, hook: Hook, packet: Packet) -> End {
-    let mut walk = Walk { ruleset, packet, mark: packet.mark };
+    walk_at(ruleset, &TimedElements::default(), Instant::now(), hook, packet)
+}
+
+/// The same with elements in the timed sets, at a moment.
+pub fn walk_at(ruleset: &Ruleset, timed: &TimedElements, now: Instant, hook: Hook, packet: Packet) -> End {
+    let mut walk = Walk { ruleset, timed, now, packet, mark: packet.mark };
     let base = ruleset.chains.iter().find(|(_, chain)| chain.hook == Some(hook));
     let step = base.map_or(Step::On, |(name, _)| walk.chain(name));
     let dropped_in = if let Step::Drop(chain) = step { Some(chain) } else { None };
@@ -92,7 +105,8 @@ impl Walk<'_> {
     fn statement(&mut self, statement: &Statement) -> Result<bool, Verdict> {
         let packet = self.packet;
         Ok(match statement {
-            Statement::CtState(states) => !packet.tracked && states & (CT_INVALID | CT_UNTRACKED) != 0,
+            Statement::CtState(states) if packet.tracked => packet.established && states & CT_ESTABLISHED != 0,
+            Statement::CtState(states) => states & (CT_INVALID | CT_UNTRACKED) != 0,
             Statement::CtOriginal => packet.tracked && !packet.reply,
             Statement::CtReply => packet.tracked && packet.reply,
             Statement::L4Protocol(number) => packet.protocol.map(protocol_number) == Some(*number),
@@ -108,7 +122,10 @@ impl Walk<'_> {
             Statement::InBlock(field, block) => self.address(*field).is_some_and(|address| block.contains(&address)),
             Statement::InSet(fields, name) => {
                 let Some(set) = self.ruleset.sets.get(name) else { return Ok(false) };
-                self.key(fields).is_some_and(|key| holds(set.kind, &key, set).is_some())
+                self.key(fields).is_some_and(|key| match key {
+                    Key::Address(address) if set.kind.is_timed() => self.timed.holds(name, address, self.now),
+                    key => holds(set.kind, &key, set).is_some(),
+                })
             }
             Statement::Vmap(field, name) => {
                 let Some(set) = self.ruleset.sets.get(name) else { return Ok(false) };

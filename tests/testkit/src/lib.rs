@@ -5,6 +5,7 @@
 //! - [`synthetic`]: deterministic clusters of any size
 //! - [`command`]: programs from the outside
 //! - [`apiserver`]: an API server in the process
+//! - [`dns`]: a DNS server that answers as it is told
 //! - [`documents`]: the shell blocks of documents
 //! - [`yaml`]: YAML as JSON values
 //! - [`netns`]: pods and nodes as network namespaces, real packets between them (Linux)
@@ -12,6 +13,7 @@
 pub mod apiserver;
 pub mod arbitrary;
 pub mod command;
+pub mod dns;
 pub mod documents;
 pub mod fixture;
 #[cfg(target_os = "linux")]
