@@ -6,6 +6,7 @@ mod cluster;
 mod fabric_test;
 mod faults;
 mod fixtures;
+mod queue;
 mod random;
 mod world;
 
@@ -13,8 +14,8 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     netsim_testkit::netns::enter();
-    let modules: [fn() -> Vec<Trial>; 5] =
-        [fabric_test::trials, fixtures::trials, random::trials, change::trials, faults::trials];
+    let modules: [fn() -> Vec<Trial>; 6] =
+        [fabric_test::trials, fixtures::trials, random::trials, change::trials, faults::trials, queue::trials];
     let trials = modules.into_iter().flat_map(|trials| trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
