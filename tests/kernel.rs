@@ -8,15 +8,16 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use netsim_enforcer::drift::differences;
 use netsim_enforcer::kernel::nflog::{Event, Reader};
+use netsim_enforcer::kernel::queue::{self, Queue};
 use netsim_enforcer::kernel::{
-    CommitError, Committed, Contents, Error, Kernel, Netlink, Ownership, TableInfo, describe,
+    CommitError, Committed, Contents, Error, Kernel, Netlink, Ownership, Queueing, TableInfo, describe,
 };
 use netsim_enforcer::ruleset::elements::List;
 use netsim_enforcer::ruleset::text::table_at;
 use netsim_enforcer::ruleset::timed::Left;
 use netsim_enforcer::ruleset::{
     COMMENT_MAX, CT_INVALID, CT_UNTRACKED, Chain, Elements, Field, Hook, Key, Name, Rule, Ruleset, Set, SetKind,
-    Statement, TimedElements, Verdict,
+    Statement, TimedElements, Verdict, Via,
 };
 use netsim_enforcer::transaction::{Op, Transaction, replace};
 use netsim_shared::net::Family;
@@ -60,6 +61,10 @@ const TESTS: &[(&str, fn())] = &[
     ("counters_are_summed_by_chain", counters_are_summed_by_chain),
     ("marks_are_cleared_where_they_are_old", marks_are_cleared_where_they_are_old),
     ("a_logged_packet_is_read", a_logged_packet_is_read),
+    ("how_to_queue_is_found_out_and_changes_nothing", how_to_queue_is_found_out_and_changes_nothing),
+    ("rules_that_queue_are_shown_and_listed", rules_that_queue_are_shown_and_listed),
+    ("a_queue_has_one_listener", a_queue_has_one_listener),
+    ("more_than_can_be_read_passes_and_is_told", more_than_can_be_read_passes_and_is_told),
     ("the_thread_works_in_its_namespace", the_thread_works_in_its_namespace),
     ("without_privilege_it_says_what_is_missing", without_privilege_it_says_what_is_missing),
 ];
@@ -303,6 +308,7 @@ fn all_rules() -> Vec<(Rule, &'static str)> {
         (vec![CtMark { mask: 0xff00, value: 0x100 }, accept()], "ct mark & 0x0000ff00 == 0x00000100 accept"),
         (vec![SetCtMark { mask: 0xff00, value: 0x1200 }], "ct mark set ct mark & 0xffff12ff | 0x00001200"),
         (vec![SourceIsLocal, accept()], "fib saddr type local accept"),
+        (vec![CameByItsRoute, accept()], "fib saddr . iif oif exists accept"),
         (vec![Icmpv6Type(133, 136), accept()], "icmpv6 type 133-136 accept"),
         (vec![Icmpv6Type(133, 133), accept()], "icmpv6 type nd-router-solicit accept"),
         (block(Field::CtSource(v4), "10.0.0.0/24"), "ct original ip saddr 10.0.0.0/24 accept"),
@@ -360,6 +366,13 @@ fn all_rules() -> Vec<(Rule, &'static str)> {
         (vec![CtReply, accept()], "ct direction reply accept"),
         (vec![L4Protocol(1), accept()], "meta l4proto icmp accept"),
         (vec![L4Protocol(58), accept()], "meta l4proto ipv6-icmp accept"),
+        (vec![L4Protocol(6), accept()], "meta l4proto tcp accept"),
+        (vec![L4Protocol(17), CtOriginalPort(53), accept()], "meta l4proto udp ct original proto-dst 53 accept"),
+        (
+            vec![InSet(vec![Field::CtOriginalDestination(v4)], name("addresses4")), accept()],
+            "ct original ip daddr @addresses4 accept",
+        ),
+        (block(Field::CtOriginalDestination(v6), "fd00::/64"), "ct original ip6 daddr fd00::/64 accept"),
         (vec![Counter], "counter packets 0 bytes 0"),
         (
             vec![Limit(5), Log { group: 7, prefix: "denied" }],
@@ -377,6 +390,8 @@ fn everything() -> Ruleset {
         (name("target"), chain(None, vec![])),
         (name("forward"), chain(Some(Hook::Forward), rules)),
         (name("output"), chain(Some(Hook::Output), vec![vec![Statement::Counter]])),
+        (name("later_forward"), chain(Some(Hook::AfterForward), vec![])),
+        (name("later_output"), chain(Some(Hook::AfterOutput), vec![])),
     ];
     Ruleset { chains: chains.into(), sets: all_sets() }
 }
@@ -1185,4 +1200,113 @@ fn without_privilege_it_says_what_is_missing() {
     let expected = "the kernel refused to give a table with an owner: Operation not permitted (os error 1); \
                     this needs CAP_NET_ADMIN in the network namespace\n";
     assert_eq!(told, expected, "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// How this kernel queues. One that does not is no kernel to test with, so that is told loudly.
+fn queueing(netlink: &mut Netlink) -> Via {
+    let queueing = netlink.queueing().unwrap_or_else(|e| panic!("{e}"));
+    queueing.via().unwrap_or_else(|| panic!("THIS TEST NEEDS A KERNEL THAT CAN QUEUE PACKETS: {queueing:?}"))
+}
+
+fn how_to_queue_is_found_out_and_changes_nothing() {
+    let mut netlink = open(Ownership::Owned);
+    let generation = netlink.generation();
+    let found = netlink.queueing().unwrap();
+    assert_eq!(netlink.generation(), generation);
+    assert_eq!(nft("list ruleset"), "");
+    // Each of them by itself, as an operator would find out.
+    let load = |via| {
+        let rule = vec![Statement::Queue { number: 0, via }];
+        let ops =
+            vec![Op::AddTable, Op::AddChain(name("forward"), Some(Hook::Forward)), Op::AddRule(name("forward"), rule)];
+        let mut netlink = Netlink::open("probe", Ownership::Shared).unwrap();
+        let taken = netlink.commit(&Transaction { ops });
+        if taken.is_ok() {
+            netlink.commit(&Transaction { ops: vec![Op::DeleteTable] }).unwrap();
+        }
+        taken.is_ok()
+    };
+    match found {
+        Queueing::Native => assert!(load(Via::Native)),
+        Queueing::Compat => assert!(!load(Via::Native) && load(Via::Compat)),
+        Queueing::Unavailable { why } => {
+            assert!(!load(Via::Native) && !load(Via::Compat));
+            assert!(why.contains("queue") && why.contains("NFQUEUE"), "{why}");
+        }
+    }
+}
+
+fn rules_that_queue_are_shown_and_listed() {
+    let mut netlink = open(Ownership::Shared);
+    let via = queueing(&mut netlink);
+    let rules = |numbers: &[u16]| -> Ruleset {
+        let rules = numbers.iter().map(|number| {
+            vec![Statement::L4Protocol(17), Statement::CtOriginalPort(53), Statement::Queue { number: *number, via }]
+        });
+        let chains = [
+            (name("forward"), chain(Some(Hook::Forward), vec![vec![Statement::Verdict(Verdict::Jump(name("held")))]])),
+            (name("held"), chain(None, rules.clone().collect())),
+            (name("after_output"), chain(Some(Hook::AfterOutput), rules.collect())),
+        ];
+        Ruleset { chains: chains.into(), sets: BTreeMap::new() }
+    };
+    let ruleset = rules(&[0, 4711, 65535]);
+    netlink.commit(&load(&ruleset)).unwrap_or_else(|e| panic!("{e}"));
+    assert_holds(&mut netlink, &ruleset);
+    // Another number is another rule.
+    let found = netlink.read().unwrap().unwrap().contents;
+    assert_ne!(found, Contents::expected(&rules(&[0, 4711, 65534])).unwrap());
+    let listed = nft("list table inet netsim");
+    let queue = if via == Via::Native { "queue flags bypass to" } else { "queue num" };
+    assert_eq!(
+        listed.matches(&format!("meta l4proto udp ct original proto-dst 53 {queue} 4711")).count(),
+        2,
+        "{listed}"
+    );
+    assert_eq!(listed.matches("bypass").count(), 6, "{listed}");
+}
+
+fn a_queue_has_one_listener() {
+    let first = Queue::open(7, 16).unwrap_or_else(|e| panic!("{e}"));
+    let error = Queue::open(7, 16).map(|_| ()).unwrap_err();
+    assert_eq!(error, Error::Refused { what: "queued packets", errno: rustix::io::Errno::BUSY });
+    assert_eq!(Queue::open(8, 16).unwrap().number(), 8);
+    drop(first);
+    Queue::open(7, 16).unwrap();
+}
+
+fn more_than_can_be_read_passes_and_is_told() {
+    let mut netlink = open(Ownership::Owned);
+    let via = queueing(&mut netlink);
+    let rule = vec![Statement::L4Protocol(17), Statement::Queue { number: 7, via }];
+    let ops = vec![Op::AddTable, Op::AddChain(name("output"), Some(Hook::Output)), Op::AddRule(name("output"), rule)];
+    netlink.commit(&Transaction { ops }).unwrap_or_else(|e| panic!("{e}"));
+    let mut queue = Queue::open(7, u32::MAX).unwrap_or_else(|e| panic!("{e}"));
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let to = server.local_addr().unwrap();
+    // Many clients, because what is held fills up the sender.
+    const ALL: usize = 50_000;
+    let clients: Vec<_> = (0..ALL / 100).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    for client in &clients {
+        (0..100).for_each(|_| _ = client.send_to(b"hello", to).unwrap());
+    }
+    // What was held is read, what was not has passed; and what is held goes on.
+    let received = |server: &UdpSocket| std::iter::from_fn(|| server.recv(&mut [0; 8]).ok()).count();
+    assert!(received(&server) > 0, "the queue held all of them");
+    let (mut ids, mut lost) = (Vec::new(), false);
+    while let Some(event) = queue.poll().unwrap() {
+        match event {
+            queue::Event::Packet(packet) => ids.push(packet.id),
+            queue::Event::Lost => lost = true,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(lost && !ids.is_empty() && ids.len() < ALL, "{} of {ALL}, lost: {lost}", ids.len());
+    let some = &ids[..100];
+    queue.accept(some).unwrap();
+    assert_eq!(received(&server), some.len());
+    assert_eq!(queue.poll(), Ok(None));
+    clients[0].send_to(b"hello", to).unwrap();
+    assert!(matches!(queue.wait(), Ok(Some(queue::Event::Packet(_)))));
 }

@@ -13,6 +13,7 @@ pub mod args;
 pub mod commands;
 pub mod drift;
 pub mod kernel;
+pub mod learn;
 pub mod node;
 pub mod observe;
 pub mod render;

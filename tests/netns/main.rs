@@ -7,6 +7,7 @@ mod fabric_test;
 mod faults;
 mod fixtures;
 mod names;
+mod queue;
 mod random;
 mod world;
 
@@ -14,8 +15,15 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     netsim_testkit::netns::enter();
-    let modules: [fn() -> Vec<Trial>; 6] =
-        [fabric_test::trials, fixtures::trials, random::trials, change::trials, faults::trials, names::trials];
+    let modules: [fn() -> Vec<Trial>; 7] = [
+        fabric_test::trials,
+        fixtures::trials,
+        random::trials,
+        change::trials,
+        faults::trials,
+        names::trials,
+        queue::trials,
+    ];
     let trials = modules.into_iter().flat_map(|trials| trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

@@ -8,7 +8,7 @@ use super::nft::{Builder, Text};
 use super::shape::Shape;
 use super::uapi::*;
 use crate::ruleset::elements::Value;
-use crate::ruleset::{COMMENT_MAX, Hook, Key, PRIORITY, SetKind};
+use crate::ruleset::{COMMENT_MAX, Hook, Key, SetKind};
 use crate::transaction::{Op, Transaction};
 use rustc_hash::FxHashSet;
 use std::borrow::Cow;
@@ -202,7 +202,7 @@ impl<'a> Batch<'a> {
                 });
             }
             Op::AddChain(chain, hook) => {
-                let hook = hook.map(|hook| (nftnl_hook(hook), PRIORITY));
+                let hook = hook.map(|hook| (nftnl_hook(hook), hook.priority()));
                 self.messages.push((self.writer.len(), at));
                 self.writer.finished(builder.chain(&name(chain)?, hook), NLM_F_CREATE | NLM_F_EXCL);
             }
@@ -301,7 +301,7 @@ pub fn request(message: u16, flags: u16) -> Head {
 
 fn nftnl_hook(hook: Hook) -> nftnl::Hook {
     match hook {
-        Hook::Forward => nftnl::Hook::Forward,
-        Hook::Output => nftnl::Hook::Out,
+        Hook::Forward | Hook::AfterForward => nftnl::Hook::Forward,
+        Hook::Output | Hook::AfterOutput => nftnl::Hook::Out,
     }
 }

@@ -6,7 +6,7 @@ use super::message::{Attributes, Message};
 use super::nft::describe_rule;
 use super::shape::Shape;
 use super::uapi::*;
-use crate::ruleset::{Comment, Elements, Hook, Name, PRIORITY, Ruleset, SetKind};
+use crate::ruleset::{Comment, Elements, Hook, Name, Ruleset, SetKind};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -88,11 +88,11 @@ impl SetContents {
 
 impl From<Hook> for ChainHook {
     fn from(hook: Hook) -> Self {
-        let hook = match hook {
-            Hook::Forward => NF_INET_FORWARD,
-            Hook::Output => NF_INET_LOCAL_OUT,
+        let number = match hook {
+            Hook::Forward | Hook::AfterForward => NF_INET_FORWARD,
+            Hook::Output | Hook::AfterOutput => NF_INET_LOCAL_OUT,
         };
-        ChainHook { kind: "filter".to_owned(), hook, priority: PRIORITY, accepts: true }
+        ChainHook { kind: "filter".to_owned(), hook: number, priority: hook.priority(), accepts: true }
     }
 }
 

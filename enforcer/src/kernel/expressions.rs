@@ -3,7 +3,7 @@
 
 use super::nft::{Expr, Text};
 use super::uapi::*;
-use crate::ruleset::{Field, Rule, Statement, Verdict};
+use crate::ruleset::{Field, Rule, Statement, Verdict, Via};
 use ipnet::IpNet;
 use netsim_shared::net::Family;
 use std::net::IpAddr;
@@ -71,9 +71,18 @@ impl Encoder {
                 self.push(Expr::meta(NFT_META_L4PROTO, NFT_REG_1));
                 self.push(Expr::cmp(NFT_REG_1, NFT_CMP_EQ, &[*number]));
             }
+            Statement::CtOriginalPort(port) => {
+                self.push(Expr::ct(NFT_CT_PROTO_DST, Some(IP_CT_DIR_ORIGINAL), NFT_REG_1));
+                self.push(Expr::cmp(NFT_REG_1, NFT_CMP_EQ, &port.to_be_bytes()));
+            }
             Statement::SourceIsLocal => {
                 self.push(Expr::source_type(NFT_REG_1));
                 self.push(Expr::cmp(NFT_REG_1, NFT_CMP_EQ, &RTN_LOCAL.to_ne_bytes()));
+            }
+            Statement::CameByItsRoute => {
+                self.push(Expr::route_of_source(NFT_REG_1));
+                // A byte, and the rest of the register.
+                self.push(Expr::cmp(NFT_REG_1, NFT_CMP_EQ, &[1, 0, 0, 0]));
             }
             Statement::Icmpv6Type(first, last) => self.icmpv6_type(*first, *last),
             Statement::InBlock(field, block) => self.in_block(*field, *block)?,
@@ -92,6 +101,8 @@ impl Encoder {
                     .ok_or_else(|| format!("the log prefix `{prefix}` has to have 1 to 127 bytes and no NUL"))?;
                 self.push(Expr::log(*group, &prefix, LOG_BYTES));
             }
+            Statement::Queue { number, via: Via::Native } => self.push(Expr::queue(*number)),
+            Statement::Queue { number, via: Via::Compat } => self.push(Expr::queue_target(*number)),
             Statement::Verdict(verdict) => {
                 let (code, chain) = verdict_code(verdict);
                 let chain = chain.map(name).transpose()?;
@@ -173,9 +184,11 @@ impl Encoder {
             return self.push(Expr::payload(NFT_PAYLOAD_NETWORK_HEADER, offset, length, register));
         }
         let by_family = |family| if family == Family::V4 { NFT_CT_SRC_IP } else { NFT_CT_SRC_IP6 };
+        let opened_to = |family| if family == Family::V4 { NFT_CT_DST_IP } else { NFT_CT_DST_IP6 };
         self.push(match field {
             Field::CtSource(family) => Expr::ct(by_family(family), Some(IP_CT_DIR_ORIGINAL), register),
             Field::CtDestination(family) => Expr::ct(by_family(family), Some(IP_CT_DIR_REPLY), register),
+            Field::CtOriginalDestination(family) => Expr::ct(opened_to(family), Some(IP_CT_DIR_ORIGINAL), register),
             Field::SourcePort => Expr::payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2, register),
             Field::DestinationPort => Expr::payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, register),
             // Header fields were dealt with above.
@@ -200,15 +213,22 @@ fn header(field: Field) -> Option<(Family, u32)> {
     match field {
         Field::Source(family) => Some((family, if family == Family::V4 { 12 } else { 8 })),
         Field::Destination(family) => Some((family, if family == Family::V4 { 16 } else { 24 })),
-        Field::CtSource(_) | Field::CtDestination(_) | Field::Protocol | Field::SourcePort | Field::DestinationPort => {
-            None
-        }
+        Field::CtSource(_)
+        | Field::CtDestination(_)
+        | Field::CtOriginalDestination(_)
+        | Field::Protocol
+        | Field::SourcePort
+        | Field::DestinationPort => None,
     }
 }
 
 fn address_family(field: Field) -> Option<Family> {
     match field {
-        Field::CtSource(f) | Field::CtDestination(f) | Field::Source(f) | Field::Destination(f) => Some(f),
+        Field::CtSource(f)
+        | Field::CtDestination(f)
+        | Field::CtOriginalDestination(f)
+        | Field::Source(f)
+        | Field::Destination(f) => Some(f),
         Field::Protocol | Field::SourcePort | Field::DestinationPort => None,
     }
 }

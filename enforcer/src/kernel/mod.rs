@@ -19,6 +19,8 @@ mod message;
 mod netlink;
 pub mod nflog;
 mod nft;
+pub mod queue;
+mod queueing;
 mod shape;
 mod socket;
 mod uapi;
@@ -27,6 +29,7 @@ pub use dump::{ChainContents, ChainHook, Contents, Dump, SetContents, TableInfo}
 pub use error::{CommitError, Error, ThreadEnded};
 pub use expressions::describe;
 pub use netlink::{Committed, Count, Netlink, Ownership};
+pub use queueing::Queueing;
 
 use crate::ruleset::Name;
 use crate::transaction::Transaction;
@@ -125,6 +128,16 @@ impl Kernel {
     /// Reads what is logged to a group in the thread's network namespace.
     pub fn log_reader(&self, group: u16) -> Reply<nflog::Reader> {
         self.run(move |_| nflog::Reader::open(group))
+    }
+
+    /// Listens to a queue in the thread's network namespace, see [`queue::Queue::open`].
+    pub fn queue(&self, number: u16, length: u32) -> Reply<queue::Queue> {
+        self.run(move |_| queue::Queue::open(number, length))
+    }
+
+    /// See [`Netlink::queueing`].
+    pub fn queueing(&self) -> Reply<Queueing> {
+        self.run(Netlink::queueing)
     }
 
     fn run<T, E>(&self, job: impl FnOnce(&mut Netlink) -> Result<T, E> + Send + 'static) -> Reply<T, E>

@@ -210,6 +210,14 @@ impl Netlink {
         }
     }
 
+    /// Whether the kernel would take a change of a table that does not exist: it is asked to, in a
+    /// batch without an end, which it forgets.
+    pub(super) fn would_take(&mut self, transaction: &Transaction) -> Result<(), CommitError> {
+        let name = Text::name(&format!("netsim_probe_{}", self.port()));
+        let name = name.ok_or_else(|| CommitError::NotSent(Error::Name("netsim_probe".to_owned())))?;
+        self.deliver(&mut Batch::new(transaction, &name, 0)?, false)
+    }
+
     fn contents(&mut self, info: TableInfo) -> Result<Contents, Cut> {
         let table = self.table.clone();
         let mut contents = Contents::default();

@@ -3,7 +3,7 @@
 //!
 //! libnftnl copies whatever it is given (numbers and data by their length, texts up to their NUL),
 //! so that nothing of ours has to outlive a call. Only an expression that is added to a rule changes
-//! its owner.
+//! its owner, and so does the data of a target of iptables, which libnftnl frees by itself.
 
 #![allow(unsafe_code, reason = "libnftnl is a C library, and the safe crate covers a part of it")]
 
@@ -133,6 +133,14 @@ impl Expr {
             .number(sys::NFTNL_EXPR_FIB_FLAGS, NFTA_FIB_F_SADDR)
     }
 
+    /// Loads whether the source address is reached by the interface that the packet came in by.
+    pub fn route_of_source(register: u32) -> Expr {
+        Expr::new(c"fib")
+            .number(sys::NFTNL_EXPR_FIB_DREG, register)
+            .number(sys::NFTNL_EXPR_FIB_RESULT, NFT_FIB_RESULT_OIF)
+            .number(sys::NFTNL_EXPR_FIB_FLAGS, NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF | NFTA_FIB_F_PRESENT)
+    }
+
     /// A register, and a mask, and an exclusive or.
     pub fn bitwise(register: u32, mask: &[u8], xor: &[u8]) -> Expr {
         Expr::new(c"bitwise")
@@ -199,6 +207,26 @@ impl Expr {
             .number(sys::NFTNL_EXPR_LOG_SNAPLEN, length)
     }
 
+    /// Hands the packet to a queue, if somebody listens to it.
+    pub fn queue(number: u16) -> Expr {
+        Expr::new(c"queue")
+            .short(sys::NFTNL_EXPR_QUEUE_NUM, number)
+            .short(sys::NFTNL_EXPR_QUEUE_TOTAL, 1)
+            .short(sys::NFTNL_EXPR_QUEUE_FLAGS, NFT_QUEUE_FLAG_BYPASS)
+    }
+
+    /// The same by the target of iptables.
+    pub fn queue_target(number: u16) -> Expr {
+        // struct xt_NFQ_info_v3: number, how many queues, flags; in host order, and padded as the
+        // kernel wants the data of targets to be.
+        let [a, b] = number.to_ne_bytes();
+        let [c, d] = 1_u16.to_ne_bytes();
+        let [e, f] = NFQ_FLAG_BYPASS.to_ne_bytes();
+        let mut expr = Expr::new(TARGET);
+        expr.attributes.push((sys::NFTNL_EXPR_TG_NAME, c"NFQUEUE".to_bytes_with_nul().to_vec()));
+        expr.number(sys::NFTNL_EXPR_TG_REV, NFQUEUE_REVISION).data(TARGET_DATA, &[a, b, c, d, e, f, 0, 0])
+    }
+
     /// Its text, as libnftnl prints it for debugging.
     pub fn describe(&self) -> String {
         let owned = self.allocate();
@@ -218,6 +246,11 @@ impl Expr {
         let Some(expr) = NonNull::new(expr) else { handle_alloc_error(Layout::new::<[u64; 16]>()) };
         for (attribute, value) in &self.attributes {
             let length = value.len() as u32;
+            if self.name == TARGET && *attribute == TARGET_DATA {
+                // SAFETY: a target of iptables, which the caller frees together with the expression.
+                unsafe { give_target_data(expr, value) };
+                continue;
+            }
             // SAFETY: the functions above are the only ones that make attributes. They give numbers
             // the width that libnftnl copies, texts their NUL, and data at most what its field holds.
             let set = unsafe {
@@ -235,6 +268,41 @@ impl Expression for Expr {
     fn to_expr(&self, _: &nftnl::Rule<'_>) -> NonNull<sys::nftnl_expr> {
         self.allocate()
     }
+}
+
+/// The expression that is a target of iptables.
+const TARGET: &CStr = c"target";
+/// What the target is told. libnftnl takes over what it is given here instead of copying it.
+const TARGET_DATA: u32 = sys::NFTNL_EXPR_TG_INFO;
+
+/// Gives a target its data, in memory that libnftnl frees with the expression.
+///
+/// # Safety
+/// The expression has to be alive, and a [`TARGET`].
+unsafe fn give_target_data(expr: NonNull<sys::nftnl_expr>, value: &[u8]) {
+    // SAFETY: as many bytes are allocated as are copied, by the allocator that libnftnl frees with;
+    // nobody else has the pointer once it is set.
+    unsafe {
+        let Some(data) = NonNull::new(sys::libc::malloc(value.len())) else {
+            handle_alloc_error(Layout::new::<[u64; 16]>())
+        };
+        std::ptr::copy_nonoverlapping(value.as_ptr(), data.as_ptr().cast::<u8>(), value.len());
+        sys::nftnl_expr_set(expr.as_ptr(), TARGET_DATA as u16, data.as_ptr(), value.len() as u32);
+    }
+}
+
+/// The data of a target of iptables, which libnftnl does not print.
+///
+/// # Safety
+/// The expression has to be alive, and a [`TARGET`].
+unsafe fn describe_target_data(expr: NonNull<sys::nftnl_expr>) -> String {
+    let mut length = 0_u32;
+    // SAFETY: libnftnl gives a pointer to so many bytes, which live as long as the expression.
+    let data = unsafe {
+        let data = sys::nftnl_expr_get(expr.as_ptr(), TARGET_DATA as u16, &raw mut length).cast::<u8>();
+        if data.is_null() { &[] } else { std::slice::from_raw_parts(data, length as usize) }
+    };
+    data.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Puts messages of libnftnl together.
@@ -340,8 +408,13 @@ unsafe fn describe(expr: NonNull<sys::nftnl_expr>) -> String {
             buffer.resize(wanted + 1, 0);
             print(&mut buffer);
         }
+        let more = if !name.is_null() && CStr::from_ptr(name) == TARGET {
+            format!(" data {}", describe_target_data(expr))
+        } else {
+            String::new()
+        };
         let kind = if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() };
         let text = CStr::from_bytes_until_nul(&buffer).map(CStr::to_string_lossy).unwrap_or_default();
-        format!("{kind} {}", text.trim()).trim().to_owned()
+        format!("{kind} {}{more}", text.trim()).trim().to_owned()
     }
 }

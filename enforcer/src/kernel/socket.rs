@@ -12,8 +12,9 @@ use mnl::mnl_sys;
 use rustix::io::{Errno, FdFlags, retry_on_intr};
 use rustix::net::{RecvFlags, sockopt};
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyMutGuard};
 
 /// How long an answer may take. Answers are there at once; this only keeps us from hanging.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -110,6 +111,16 @@ impl Socket {
         self.receive_with(RecvFlags::DONTWAIT)
     }
 
+    /// What tells asynchronous code when there is something to be received. To be called within a
+    /// runtime, which panics otherwise.
+    pub fn readiness(&self) -> Result<Readiness, Error> {
+        let duplicate = rustix::io::fcntl_dupfd_cloexec(self, 0).map_err(Error::Socket)?;
+        // SAFETY: the descriptor is owned, so it is open and the same until it is dropped.
+        let registered = unsafe { AsyncFd::register(duplicate) };
+        let errno = |error: std::io::Error| Error::Socket(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        registered.map(Readiness).map_err(|error| errno(error.into()))
+    }
+
     fn receive_with(&mut self, flags: RecvFlags) -> Result<Messages<'_>, Errno> {
         // SAFETY: as in `as_fd`, which cannot be used here because the buffer is borrowed, too.
         let fd = unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) };
@@ -117,6 +128,18 @@ impl Socket {
         let (_, length) = retry_on_intr(|| rustix::net::recv(fd, &mut buffer[..], flags | RecvFlags::TRUNC))?;
         // What was cut off is lost, as it is when the queue was full.
         self.buffer.0.get(..length).map(Messages).ok_or(Errno::NOBUFS)
+    }
+}
+
+/// Whether there is something to be received from a socket.
+#[derive(Debug)]
+pub struct Readiness(AsyncFd<OwnedFd>);
+
+impl Readiness {
+    /// Waits until there may be something. Whoever then finds nothing clears that.
+    pub async fn readable(&mut self) -> Result<AsyncFdReadyMutGuard<'_, OwnedFd>, Error> {
+        let ready = self.0.readable_mut().await;
+        ready.map_err(|error| Error::Socket(Errno::from_io_error(&error).unwrap_or(Errno::IO)))
     }
 }
 

@@ -143,19 +143,29 @@ pub const NFT_CMP_GTE: u32 = 5;
 pub const NFT_CT_STATE: u32 = 0;
 pub const NFT_CT_DIRECTION: u32 = 1;
 pub const NFT_CT_MARK: u32 = 3;
+pub const NFT_CT_PROTO_DST: u32 = 12;
 pub const NFT_CT_SRC_IP: u32 = 19;
+pub const NFT_CT_DST_IP: u32 = 20;
 pub const NFT_CT_SRC_IP6: u32 = 21;
+pub const NFT_CT_DST_IP6: u32 = 22;
 pub const IP_CT_DIR_ORIGINAL: u8 = 0;
 pub const IP_CT_DIR_REPLY: u8 = 1;
 pub const NFT_META_NFPROTO: u32 = 15;
 pub const NFT_META_L4PROTO: u32 = 16;
 pub const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
 pub const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
+pub const NFT_FIB_RESULT_OIF: u32 = 1;
 pub const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
 pub const NFTA_FIB_F_SADDR: u32 = 1;
+pub const NFTA_FIB_F_IIF: u32 = 8;
+pub const NFTA_FIB_F_PRESENT: u32 = 32;
 pub const RTN_LOCAL: u32 = 2;
 pub const NFT_LIMIT_PKTS: u32 = 0;
 pub const IPPROTO_ICMPV6: u8 = 58;
+pub const NFT_QUEUE_FLAG_BYPASS: u16 = 0x1;
+/// Of the target `NFQUEUE` of iptables, revision 3 (Linux 3.10). `linux/netfilter/xt_NFQUEUE.h`.
+pub const NFQUEUE_REVISION: u32 = 3;
+pub const NFQ_FLAG_BYPASS: u16 = 0x1;
 
 // Connection tracking.
 pub const IPCTNL_MSG_CT_NEW: u16 = 0;
@@ -178,3 +188,27 @@ pub const NFULA_IFINDEX_INDEV: u16 = 4;
 pub const NFULA_IFINDEX_OUTDEV: u16 = 5;
 pub const NFULA_PAYLOAD: u16 = 9;
 pub const NFULA_PREFIX: u16 = 10;
+
+// Packet queues.
+pub const NFNL_SUBSYS_QUEUE: u16 = 3;
+pub const NFQNL_MSG_PACKET: u16 = 0;
+pub const NFQNL_MSG_VERDICT: u16 = 1;
+pub const NFQNL_MSG_CONFIG: u16 = 2;
+pub const NFQNL_MSG_VERDICT_BATCH: u16 = 3;
+pub const NFQA_CFG_CMD: u16 = 1;
+pub const NFQA_CFG_PARAMS: u16 = 2;
+pub const NFQA_CFG_QUEUE_MAXLEN: u16 = 3;
+pub const NFQA_CFG_MASK: u16 = 4;
+pub const NFQA_CFG_FLAGS: u16 = 5;
+pub const NFQNL_CFG_CMD_BIND: u8 = 1;
+pub const NFQNL_COPY_PACKET: u8 = 2;
+pub const NFQA_CFG_F_FAIL_OPEN: u32 = 0x1;
+pub const NFQA_PACKET_HDR: u16 = 1;
+pub const NFQA_VERDICT_HDR: u16 = 2;
+pub const NFQA_IFINDEX_INDEV: u16 = 5;
+pub const NFQA_IFINDEX_OUTDEV: u16 = 6;
+pub const NFQA_PAYLOAD: u16 = 10;
+pub const NFQA_CAP_LEN: u16 = 13;
+pub const NFQA_SKB_INFO: u16 = 14;
+pub const NFQA_SKB_CSUMNOTREADY: u32 = 0x1;
+pub const NFQA_SKB_GSO: u32 = 0x2;

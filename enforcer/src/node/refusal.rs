@@ -2,7 +2,7 @@
 //! says the rest.
 
 use super::finding::{Finding, FindingKind, Severity};
-use crate::ruleset::{Field, SetKind, Statement};
+use crate::ruleset::{Field, SetKind, Statement, Via};
 use crate::transaction::Op;
 use rustix::io::Errno;
 use std::collections::BTreeSet;
@@ -22,6 +22,8 @@ pub enum Feature {
     Limit,
     /// Copies of packets to a listener.
     Log,
+    /// Packets handed to a listener, by nftables itself or by the target of iptables.
+    Queue(Via),
     /// Sets of several fields of which one is a range.
     ConcatenatedRanges,
 }
@@ -36,6 +38,11 @@ impl Feature {
             Feature::Fib => "`fib` expressions (CONFIG_NFT_FIB_INET, CONFIG_NFT_FIB_IPV4, CONFIG_NFT_FIB_IPV6)",
             Feature::Limit => "`limit` expressions (CONFIG_NFT_LIMIT)",
             Feature::Log => "`log` expressions to a group (CONFIG_NFT_LOG, CONFIG_NETFILTER_NETLINK_LOG)",
+            Feature::Queue(Via::Native) => "`queue` expressions (CONFIG_NFT_QUEUE, CONFIG_NETFILTER_NETLINK_QUEUE)",
+            Feature::Queue(Via::Compat) => {
+                "the target NFQUEUE (CONFIG_NFT_COMPAT, CONFIG_NETFILTER_XT_TARGET_NFQUEUE, \
+                 CONFIG_NETFILTER_NETLINK_QUEUE)"
+            }
             Feature::ConcatenatedRanges => "sets of concatenated ranges (Linux 5.6)",
         }
     }
@@ -69,13 +76,15 @@ impl Feature {
             Statement::CtState(_)
             | Statement::CtOriginal
             | Statement::CtReply
+            | Statement::CtOriginalPort(_)
             | Statement::CtMark { .. }
             | Statement::SetCtMark { .. } => vec![Feature::Ct],
-            Statement::SourceIsLocal => vec![Feature::Fib],
+            Statement::SourceIsLocal | Statement::CameByItsRoute => vec![Feature::Fib],
             Statement::InBlock(field, _) | Statement::Vmap(field, _) => Feature::of_field(*field).to_vec(),
             Statement::InSet(fields, _) => fields.iter().flat_map(|field| Feature::of_field(*field)).copied().collect(),
             Statement::Limit(_) => vec![Feature::Limit],
             Statement::Log { .. } => vec![Feature::Log],
+            Statement::Queue { via, .. } => vec![Feature::Queue(*via)],
             Statement::L4Protocol(_) | Statement::Icmpv6Type(..) | Statement::Counter | Statement::Verdict(_) => {
                 Vec::new()
             }
@@ -84,7 +93,9 @@ impl Feature {
 
     fn of_field(field: Field) -> &'static [Feature] {
         match field {
-            Field::CtSource(_) | Field::CtDestination(_) => &[Feature::Ct, Feature::CtAddresses],
+            Field::CtSource(_) | Field::CtDestination(_) | Field::CtOriginalDestination(_) => {
+                &[Feature::Ct, Feature::CtAddresses]
+            }
             Field::Protocol | Field::SourcePort | Field::DestinationPort => &[],
             Field::Source(_) | Field::Destination(_) => &[],
         }
@@ -170,6 +181,10 @@ mod tests {
             (Statement::CtState(1), "CONFIG_NFT_CT"),
             (Statement::SetCtMark { mask: 1, value: 1 }, "CONFIG_NF_CONNTRACK_MARK"),
             (Statement::Limit(1), "CONFIG_NFT_LIMIT"),
+            (Statement::CameByItsRoute, "CONFIG_NFT_FIB_INET"),
+            (Statement::CtOriginalPort(53), "CONFIG_NFT_CT"),
+            (Statement::Queue { number: 1, via: Via::Native }, "CONFIG_NFT_QUEUE"),
+            (Statement::Queue { number: 1, via: Via::Compat }, "CONFIG_NETFILTER_XT_TARGET_NFQUEUE"),
             (Statement::Log { group: 1, prefix: "" }, "CONFIG_NFT_LOG"),
             (Statement::Vmap(Field::CtSource(Family::V4), "m".into()), "Linux 4.17"),
             (Statement::InSet(vec![Field::Protocol, Field::CtDestination(Family::V6)], "s".into()), "Linux 4.17"),

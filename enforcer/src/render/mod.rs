@@ -5,6 +5,7 @@
 //! ports. Addresses that no pod is known to have are in ranges, made of the policies' blocks.
 
 pub mod frame;
+pub mod learn;
 mod peers;
 
 use crate::ruleset::{Chain, Elements, Key, Name, Ruleset, Set, SetKind, Verdict};

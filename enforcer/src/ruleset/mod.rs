@@ -50,6 +50,20 @@ pub enum Hook {
     Forward,
     /// Packets that the node sends.
     Output,
+    /// Packets that pass through the node, when the chain at [`Hook::Forward`] has let them pass.
+    AfterForward,
+    /// Packets that the node sends, when the chain at [`Hook::Output`] has let them pass.
+    AfterOutput,
+}
+
+impl Hook {
+    /// The priority of our chain there.
+    pub fn priority(self) -> i32 {
+        match self {
+            Hook::Forward | Hook::Output => PRIORITY,
+            Hook::AfterForward | Hook::AfterOutput => PRIORITY + 1,
+        }
+    }
 }
 
 /// A rule: statements that are worked off until one of them does not match.
@@ -80,8 +94,14 @@ pub enum Statement {
     CtReply,
     /// The protocol in the packet has this number.
     L4Protocol(u8),
+    /// The connection was opened to this port, before NAT. Only behind [`Statement::L4Protocol`] of a
+    /// protocol with ports: nft 1.0 cannot print it otherwise.
+    CtOriginalPort(u16),
     /// The source address is one of the node's own.
     SourceIsLocal,
+    /// The packet came in by an interface by which its source address is reached. Only at
+    /// [`Hook::Forward`] and [`Hook::AfterForward`].
+    CameByItsRoute,
     /// An ICMPv6 message whose type is in the closed interval.
     Icmpv6Type(u8, u8),
     /// A field that is an address lies in a block.
@@ -101,12 +121,30 @@ pub enum Statement {
         /// What is said with it.
         prefix: &'static str,
     },
+    /// Hands the packet to whoever listens to a queue; it passes on from there, and at once when
+    /// nobody listens. Either way the rest of the chains at this hook does not see it.
+    Queue {
+        /// The number of the queue.
+        number: u16,
+        /// How the kernel is told.
+        via: Via,
+    },
     /// Ends the rule.
     Verdict(Verdict),
 }
 
 /// `ct state established`, as a bit of [`Statement::CtState`].
 pub const CT_ESTABLISHED: u32 = 2;
+/// What hands packets to a queue. Kernels have one, the other, both or neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Via {
+    /// The statement of nftables (CONFIG_NFT_QUEUE).
+    Native,
+    /// The target `NFQUEUE` of iptables, in a rule of nftables (CONFIG_NFT_COMPAT,
+    /// CONFIG_NETFILTER_XT_TARGET_NFQUEUE). nft lists such rules, but cannot load them.
+    Compat,
+}
+
 /// `ct state invalid`, as a bit of [`Statement::CtState`].
 pub const CT_INVALID: u32 = 1;
 /// `ct state related`, as a bit of [`Statement::CtState`].
@@ -124,6 +162,8 @@ pub enum Field {
     CtSource(Family),
     /// Who it was opened to: `ct reply ip saddr`.
     CtDestination(Family),
+    /// Who it was opened to before NAT, such as a Service: `ct original ip daddr`.
+    CtOriginalDestination(Family),
     /// The protocol in the packet: `meta l4proto`.
     Protocol,
     /// The source port in the packet: `th sport`.

@@ -3,8 +3,8 @@
 
 use super::timed::{Time, TimedElements};
 use super::{
-    CT_ESTABLISHED, CT_INVALID, CT_RELATED, CT_UNTRACKED, Field, Hook, Key, PRIORITY, Rule, Ruleset, SetKind,
-    Statement, Verdict,
+    CT_ESTABLISHED, CT_INVALID, CT_RELATED, CT_UNTRACKED, Field, Hook, Key, Rule, Ruleset, SetKind, Statement, Verdict,
+    Via,
 };
 use netsim_shared::net::Family;
 use netsim_shared::ports::Protocol;
@@ -54,7 +54,7 @@ fn write_table(out: &mut String, name: &str, ruleset: &Ruleset, timed: &TimedEle
         let gap = if i == 0 { "" } else { "\n" };
         writeln!(out, "{gap}\tchain {name} {{")?;
         if let Some(hook) = chain.hook {
-            writeln!(out, "\t\ttype filter hook {hook} priority filter - {}; policy accept;", -PRIORITY)?;
+            writeln!(out, "\t\ttype filter hook {hook} priority filter - {}; policy accept;", -hook.priority())?;
         }
         for rule in &chain.rules {
             writeln!(out, "\t\t{}", RuleText(rule))?;
@@ -67,8 +67,8 @@ fn write_table(out: &mut String, name: &str, ruleset: &Ruleset, timed: &TimedEle
 impl fmt::Display for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Hook::Forward => "forward",
-            Hook::Output => "output",
+            Hook::Forward | Hook::AfterForward => "forward",
+            Hook::Output | Hook::AfterOutput => "output",
         })
     }
 }
@@ -151,9 +151,13 @@ impl fmt::Display for Statement {
             Statement::CtOriginal => f.write_str("ct direction original"),
             Statement::CtReply => f.write_str("ct direction reply"),
             Statement::L4Protocol(1) => f.write_str("meta l4proto icmp"),
+            Statement::L4Protocol(6) => f.write_str("meta l4proto tcp"),
+            Statement::L4Protocol(17) => f.write_str("meta l4proto udp"),
             Statement::L4Protocol(58) => f.write_str("meta l4proto ipv6-icmp"),
             Statement::L4Protocol(number) => write!(f, "meta l4proto {number}"),
+            Statement::CtOriginalPort(port) => write!(f, "ct original proto-dst {port}"),
             Statement::SourceIsLocal => f.write_str("fib saddr type local"),
+            Statement::CameByItsRoute => f.write_str("fib saddr . iif oif exists"),
             Statement::Icmpv6Type(first, last) if first == last => write!(f, "icmpv6 type {first}"),
             Statement::Icmpv6Type(first, last) => write!(f, "icmpv6 type {first}-{last}"),
             Statement::InBlock(field, block) => write!(f, "{field} {block}"),
@@ -167,6 +171,9 @@ impl fmt::Display for Statement {
             Statement::Counter => f.write_str("counter"),
             Statement::Limit(rate) => write!(f, "limit rate {rate}/second burst {rate} packets"),
             Statement::Log { group, prefix } => write!(f, "log prefix \"{prefix}\" group {group} snaplen 128"),
+            // As nft lists each of them.
+            Statement::Queue { number, via: Via::Native } => write!(f, "queue flags bypass to {number}"),
+            Statement::Queue { number, via: Via::Compat } => write!(f, "queue num {number} bypass"),
             Statement::Verdict(verdict) => verdict.fmt(f),
         }
     }
@@ -181,6 +188,7 @@ impl fmt::Display for Field {
         match self {
             Field::CtSource(family) => write!(f, "ct original {} saddr", ip(family)),
             Field::CtDestination(family) => write!(f, "ct reply {} saddr", ip(family)),
+            Field::CtOriginalDestination(family) => write!(f, "ct original {} daddr", ip(family)),
             Field::Protocol => f.write_str("meta l4proto"),
             Field::SourcePort => f.write_str("th sport"),
             Field::DestinationPort => f.write_str("th dport"),

@@ -64,6 +64,9 @@ struct Walk<'r> {
 }
 
 /// Walks a packet through a hook. Chains that do not exist are passed as if they were empty.
+///
+/// NAT is not modelled: what a connection was opened to is what it was opened to before NAT, too.
+/// Where packets are queued, nobody listens, or whoever does lets them pass.
 pub fn walk(ruleset: &Ruleset, hook: Hook, packet: Packet) -> End {
     walk_at(ruleset, &TimedElements::default(), Instant::now(), hook, packet)
 }
@@ -71,8 +74,19 @@ pub fn walk(ruleset: &Ruleset, hook: Hook, packet: Packet) -> End {
 /// The same with elements in the timed sets, at a moment.
 pub fn walk_at(ruleset: &Ruleset, timed: &TimedElements, now: Instant, hook: Hook, packet: Packet) -> End {
     let mut walk = Walk { ruleset, timed, now, packet, mark: packet.mark };
-    let base = ruleset.chains.iter().find(|(_, chain)| chain.hook == Some(hook));
-    let step = base.map_or(Step::On, |(name, _)| walk.chain(name));
+    let later = match hook {
+        Hook::Forward => Some(Hook::AfterForward),
+        Hook::Output => Some(Hook::AfterOutput),
+        Hook::AfterForward | Hook::AfterOutput => None,
+    };
+    let mut step = Step::On;
+    for hook in [Some(hook), later].into_iter().flatten() {
+        let base = ruleset.chains.iter().find(|(_, chain)| chain.hook == Some(hook));
+        // What one base chain accepts, the next one sees.
+        if !matches!(step, Step::Drop(_)) {
+            step = base.map_or(Step::On, |(name, _)| walk.chain(name));
+        }
+    }
     let dropped_in = if let Step::Drop(chain) = step { Some(chain) } else { None };
     End { passes: dropped_in.is_none(), mark: walk.mark, dropped_in }
 }
@@ -110,6 +124,7 @@ impl Walk<'_> {
             Statement::CtOriginal => packet.tracked && !packet.reply,
             Statement::CtReply => packet.tracked && packet.reply,
             Statement::L4Protocol(number) => packet.protocol.map(protocol_number) == Some(*number),
+            Statement::CtOriginalPort(port) => packet.tracked && packet.protocol.is_some() && packet.port == *port,
             Statement::CtMark { mask, value } => packet.tracked && self.mark & mask == *value,
             Statement::SetCtMark { mask, value } => {
                 if packet.tracked {
@@ -118,6 +133,8 @@ impl Walk<'_> {
                 true
             }
             Statement::SourceIsLocal => packet.from_node,
+            // Nobody forges sources here.
+            Statement::CameByItsRoute => true,
             Statement::Icmpv6Type(first, last) => packet.icmpv6.is_some_and(|t| (*first..=*last).contains(&t)),
             Statement::InBlock(field, block) => self.address(*field).is_some_and(|address| block.contains(&address)),
             Statement::InSet(fields, name) => {
@@ -135,6 +152,7 @@ impl Walk<'_> {
             Statement::Counter | Statement::Log { .. } => true,
             // Rates are not modelled; what follows a limit only reports.
             Statement::Limit(_) => false,
+            Statement::Queue { .. } => return Err(Verdict::Accept),
             Statement::Verdict(verdict) => return Err(verdict.clone()),
         })
     }
@@ -142,7 +160,9 @@ impl Walk<'_> {
     fn address(&self, field: Field) -> Option<IpAddr> {
         let (address, family, tracked) = match field {
             Field::CtSource(family) => (self.packet.source, family, true),
-            Field::CtDestination(family) => (self.packet.destination, family, true),
+            Field::CtDestination(family) | Field::CtOriginalDestination(family) => {
+                (self.packet.destination, family, true)
+            }
             // Of the packets that go the other way the ends are swapped.
             Field::Source(family) if self.packet.reply => (self.packet.destination, family, false),
             Field::Destination(family) if self.packet.reply => (self.packet.source, family, false),
@@ -189,4 +209,51 @@ fn holds(kind: SetKind, key: &Key, set: &super::Set) -> Option<Option<Verdict>> 
         _ => false,
     };
     set.elements.iter().find(|(element, _)| inside(element)).map(|(_, value)| value.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ruleset::{Chain, Via};
+    use std::sync::Arc;
+
+    #[test]
+    fn what_one_base_chain_accepts_the_next_one_sees() {
+        let packet = Packet {
+            source: [10, 0, 0, 1].into(),
+            destination: [10, 96, 0, 10].into(),
+            protocol: Some(Protocol::Udp),
+            port: 53,
+            source_port: 4711,
+            reply: true,
+            tracked: true,
+            established: true,
+            mark: 0,
+            icmpv6: None,
+            from_node: false,
+        };
+        let asked = vec![
+            Statement::L4Protocol(17),
+            Statement::CtOriginalPort(53),
+            Statement::InBlock(Field::CtOriginalDestination(Family::V4), "10.96.0.10/32".parse().unwrap()),
+            Statement::CameByItsRoute,
+        ];
+        let drop = vec![Statement::Verdict(Verdict::Drop)];
+        let queue = vec![Statement::Queue { number: 1, via: Via::Native }];
+        let with = |first: Verdict, more: &[Statement]| {
+            let chain = |hook, rules| Arc::new(Chain { hook: Some(hook), rules });
+            let chains = [
+                ("early".into(), chain(Hook::Forward, vec![vec![Statement::Verdict(first)]])),
+                ("late".into(), chain(Hook::AfterForward, vec![[&asked, more].concat(), drop.clone()])),
+            ];
+            Ruleset { chains: chains.into(), sets: Default::default() }
+        };
+        let dropped_in = |ruleset: &Ruleset, packet| walk(ruleset, Hook::Forward, packet).dropped_in;
+        assert_eq!(dropped_in(&with(Verdict::Drop, &queue), packet).as_deref(), Some("early"));
+        assert_eq!(dropped_in(&with(Verdict::Accept, &[]), packet).as_deref(), Some("late"));
+        // What is queued sees no further rule of the chain.
+        assert_eq!(dropped_in(&with(Verdict::Accept, &queue), packet), None);
+        let other = Packet { port: 54, ..packet };
+        assert_eq!(dropped_in(&with(Verdict::Accept, &queue), other).as_deref(), Some("late"));
+    }
 }
