@@ -41,16 +41,17 @@ pub fn options() -> Options {
 /// What an agent knows once it has listed everything. `more` are objects that come on top.
 pub fn listed(cluster: &Synthetic, more: Vec<Object>) -> State {
     let mut state = State::new(Modes::default());
-    let mut keys: [HashSet<Key>; 4] = Default::default();
+    let mut keys: [HashSet<Key>; Watched::ALL.len()] = Default::default();
     for object in cluster.objects().into_iter().chain(more) {
         // An agent asks for nothing else.
-        let (kind, key) = match &object {
-            Object::Namespace(o) => (Watched::Namespaces, (Box::default(), o.name.clone())),
-            Object::Pod(o) => (Watched::Pods, (o.namespace.clone(), o.name.clone())),
-            Object::NetworkPolicy(o) => (Watched::Policies, (o.namespace.clone(), o.name.clone())),
+        let key = match &object {
+            Object::Namespace(o) => (Box::default(), o.name.clone()),
+            Object::Pod(o) => (o.namespace.clone(), o.name.clone()),
+            Object::NetworkPolicy(o) => (o.namespace.clone(), o.name.clone()),
             _ => continue,
         };
-        if let Some((_, keys)) = Watched::ALL.iter().zip(&mut keys).find(|(other, _)| **other == kind) {
+        let kind = Watched::of(&object);
+        if let Some((_, keys)) = Watched::ALL.iter().zip(&mut keys).find(|(other, _)| Some(**other) == kind) {
             keys.insert(key);
         }
         state.take(Update::Apply(object));

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use live::{ClusterRef, Extent, Fetched, LiveError, LivePage, fetch};
+use netsim_shared::ingest::ingest;
+use netsim_shared::object::Object;
 use netsim_testkit::apiserver::ApiServer;
 use serde_json::{Value, json};
 use snapshot::{SnapshotCounts, write_snapshot};
@@ -265,6 +267,45 @@ fn foreign_policies_are_listed_and_may_be_refused() {
     let [warning] = fetched.warnings.as_slice() else { panic!("{:?}", fetched.warnings) };
     assert!(warning.contains("cannot list ciliumnetworkpolicies.cilium.io"), "{warning}");
     assert!(warning.contains("may be in force without netsim knowing"), "{warning}");
+}
+
+#[test]
+fn our_own_policies_are_listed_where_there_are_any() {
+    let policy = json!({"apiVersion": "netsim.dev/v1alpha1", "kind": "EgressDomainPolicy",
+        "metadata": {"name": "out", "namespace": "a"},
+        "spec": {"podSelector": {}, "egress": [{"to": [{"domainNames": ["db.example.com"]}]}]},
+        "status": {"nodes": [{"name": "n1", "conditions": [{"type": "Unresolved", "message": "SECRET"}]}]}});
+    let mut objects = cluster_of(1);
+    objects.push(policy.clone());
+    let server = ApiServer::start(objects);
+    let fetched = fetch_from(&server).unwrap();
+    assert_eq!(fetched.warnings, Vec::<String>::new());
+    let [page] = pages_of(&fetched, "cluster kind-a: egressdomainpolicies")[..] else { panic!("{:?}", fetched.pages) };
+    let is_read = |text: &str| {
+        let ingested = ingest("test", text.as_bytes(), "default");
+        ingested
+            .objects
+            .iter()
+            .any(|object| matches!(object, Object::NetworkPolicy(policy) if &*policy.name == "egressdomainpolicy/out"))
+    };
+    assert!(is_read(std::str::from_utf8(&page.json).unwrap()));
+    let (_, text, counts) = snapshot(&fetched.pages);
+    assert!(is_read(&text) && !text.contains("SECRET"), "{text}");
+    assert!(counts.kinds.contains(&("netsim.dev/v1alpha1/EgressDomainPolicy".to_owned(), 1)), "{:?}", counts.kinds);
+
+    // Without them all verdicts on egress may be wrong.
+    server.forbid("egressdomainpolicies");
+    let error = fetch_from(&server).unwrap_err();
+    let rule = r#"{apiGroups: ["netsim.dev"], resources: ["egressdomainpolicies"], verbs: ["list"]}"#;
+    assert!(matches!(&error, LiveError::Forbidden { .. }) && error.to_string().contains(rule), "{error}");
+    // Who may not read them where they are not installed reads the cluster all the same.
+    server.uninstall("egressdomainpolicies");
+    assert_eq!(fetch_from(&server).unwrap().warnings, Vec::<String>::new());
+    server.install("netsim.dev/v1alpha1", "EgressDomainPolicy");
+    server.allow_all();
+    server.hide("egressdomainpolicies");
+    let fetched = fetch_from(&server).unwrap();
+    assert_eq!((pod_names(&fetched).len(), fetched.warnings.len()), (1, 0));
 }
 
 #[test]

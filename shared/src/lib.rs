@@ -15,6 +15,8 @@
 pub mod assertion;
 pub mod cluster;
 pub mod compile;
+#[cfg(feature = "crd")]
+pub mod crd;
 pub mod default_deny;
 pub mod diagnostic;
 pub mod difference;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const NO_OUTAGE: Duration = Duration::from_millis(500);
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 13] = [
+    let tests: [(&str, fn()); 14] = [
         ("nothing_is_touched_before_everything_is_listed", nothing_before_lists),
         ("killed_at_random_points_of_changes", killed),
         ("terminated_it_leaves_everything_enforced_and_cleanup_removes_it", terminated),
@@ -25,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
         ("the_api_server_is_gone", api_gone),
         ("watches_expire", watches_expire),
         ("objects_that_cannot_be_read", unreadable),
+        ("policies_with_names_come_and_go_with_their_definition", definition),
         ("a_second_agent_is_not_ready_and_changes_nothing", second_agent),
         ("audit_denies_nothing_and_tells_what_it_would", audit),
         ("others_reset_the_bridge_setting", bridge_reset),
@@ -120,7 +121,7 @@ fn nothing_before_lists() {
     cluster.api.apply(only_first());
     cluster.api.forbid("networkpolicies");
     let agent = cluster.agent("node-2");
-    agent.wait_log("three lists", |lines| (lines.iter().filter(|l| l.message == "listed").count() == 3).then_some(()));
+    agent.wait_log("four lists", |lines| (lines.iter().filter(|l| l.message == "listed").count() == 4).then_some(()));
     let reasons = agent.wait_status(503);
     assert!(reasons.contains("networkpolicies"), "{reasons}");
     let node = cluster.fabric.node("node-2");
@@ -292,6 +293,38 @@ fn unreadable() {
     }
     cluster.change(&["node-2"], |api| api.apply(policy("x", "odd", spec("10.244.0.0/16"))));
     assert!(cluster.fabric.probe(&probe).passed());
+    assert!(watchers.finish() < NO_OUTAGE);
+}
+
+fn definition() {
+    let cluster = running(&[]);
+    let watchers = Watchers::new(&cluster);
+    let probe = Probe::tcp(&cluster.pod("pod-2-2"), cluster.at("pod-1-1", Family::V4, 80));
+    assert!(cluster.fabric.probe(&probe).passed());
+    let names = |names: Value| {
+        json!({
+            "apiVersion": "netsim.dev/v1alpha1", "kind": "EgressDomainPolicy",
+            "metadata": {"namespace": "x", "name": "out"},
+            "spec": {"podSelector": {"matchLabels": {"app": "pod-2-2"}}, "egress": [{"to": [{"domainNames": names}]}]},
+        })
+    };
+    // The definition comes while the agents run, and what it brings isolates.
+    cluster.change(&["node-2"], |api| api.apply(names(json!(["*.example.com"]))));
+    assert_eq!(cluster.fabric.probe(&probe), Outcome::Lost);
+    // The node of the pod says what it cannot do, and no other has anything to say.
+    let nodes = |policies: &[Value]| policies[0]["status"]["nodes"].as_array().cloned().unwrap_or_default();
+    cluster.api.wait_for_objects("the status", "egressdomainpolicies", |policies| !nodes(policies).is_empty());
+    let [entry] = &nodes(&cluster.api.objects("egressdomainpolicies"))[..] else { panic!("one node") };
+    assert_eq!((&entry["name"], &entry["conditions"][0]["type"]), (&json!("node-2"), &json!("UnsupportedWildcard")));
+    cluster.api.wait_for_objects("the event", "events", |events| events.len() == 1);
+    // What cannot be read isolates as well.
+    cluster.api.apply(names(json!(["10.0.0.1"])));
+    cluster.agents["node-2"].wait_message("`10.0.0.1` is an address");
+    assert_eq!(cluster.fabric.probe(&probe), Outcome::Lost);
+    cluster.change(&["node-2"], |api| api.uninstall("egressdomainpolicies"));
+    assert!(cluster.fabric.probe(&probe).passed());
+    cluster.agents["node-2"].wait_message("the watch works again");
+    cluster.agents["node-2"].wait_ready();
     assert!(watchers.finish() < NO_OUTAGE);
 }
 

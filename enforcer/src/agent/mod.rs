@@ -22,6 +22,7 @@ pub use state::{Effect, State};
 
 use crate::kernel::{CommitError, Kernel};
 use crate::node::{self, Severity};
+use crate::observe::objects::{self, Identities, Objects};
 use crate::observe::{ByDirection, ByKind, ByResult, CommitResult, Heartbeat, Metrics, Readiness, Status};
 use crate::render::{Changed, Options, UnknownPods};
 use crate::watch::{Update, Watched};
@@ -29,10 +30,9 @@ use futures::{FutureExt, Stream, StreamExt};
 use ipnet::IpNet;
 use lookout::{Look, Lookout};
 use netsim_shared::compile::Modes;
-use netsim_shared::object::Object;
 use netsim_shared::policy::Direction;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -72,6 +72,8 @@ pub struct Reports {
     pub status: Status,
     /// That the loop goes round.
     pub heartbeat: Heartbeat,
+    /// What is wrong with policies, in the API server.
+    pub objects: Option<Objects>,
 }
 
 /// How often counters are read.
@@ -82,6 +84,8 @@ const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How many lines of a drift are logged.
 const DRIFT_LINES: usize = 20;
+/// Why wildcards stand for nothing.
+const NO_WILDCARDS: Option<&str> = Some("the answers that DNS gives to pods are not learned on this node");
 /// At most so many updates are taken in before the rest of the loop has its turn.
 const UPDATES_AT_ONCE: usize = 1000;
 
@@ -127,6 +131,9 @@ struct Agent {
     /// What the counters of the table said last, and the sum of all tables.
     counted: BTreeMap<&'static str, (u64, u64)>,
     pod_cidrs: Vec<IpNet>,
+    identities: Identities,
+    /// Something came that may change what is wrong with policies.
+    unreported: bool,
     /// When drift is looked for next: a costly look is followed by a longer pause.
     verify_at: Timer,
 }
@@ -154,6 +161,8 @@ pub async fn run(
         findings: Vec::new(),
         counted: Direction::ALL.map(|direction| (direction.field(), (0, 0))).into(),
         pod_cidrs: Vec::new(),
+        identities: Identities::default(),
+        unreported: true,
         verify_at: Timer::now(),
         config,
         reports,
@@ -207,7 +216,10 @@ impl Agent {
                 event = self.names.next() => self.take_names(event).await,
                 look = self.lookout.next() => self.take_look(look),
                 _ = count.tick() => self.count().await,
-                _ = beat.tick() => self.show(),
+                _ = beat.tick() => {
+                    self.show();
+                    self.report();
+                }
                 logged = audit::next(&mut log) => audit::tell(&self.state, &self.config.options.node, &logged),
             }
         }
@@ -223,12 +235,7 @@ impl Agent {
         let metrics = &self.reports.metrics;
         match &update {
             Update::Apply(object) => {
-                let kind = match object {
-                    Object::Pod(_) => Watched::Pods,
-                    Object::Namespace(_) => Watched::Namespaces,
-                    Object::NetworkPolicy(_) => Watched::Policies,
-                    _ => Watched::Node,
-                };
+                let kind = Watched::of(object).unwrap_or(Watched::Node);
                 metrics.events.get_or_create(&ByKind { kind: word(kind) }).inc();
             }
             Update::Delete(kind, _) => _ = metrics.events.get_or_create(&ByKind { kind: word(*kind) }).inc(),
@@ -236,6 +243,7 @@ impl Agent {
                 tracing::info!(kind = word(*kind), count = keys.len(), "listed");
                 metrics.watch_restarts.get_or_create(&ByKind { kind: word(*kind) }).inc();
             }
+            Update::Identified { .. } => {}
             Update::Warned { kind, key, diagnostics } => {
                 for diagnostic in diagnostics {
                     tracing::warn!(kind = word(*kind), namespace = %key.0, name = %key.1, "{diagnostic}");
@@ -260,6 +268,8 @@ impl Agent {
                 }
             }
         }
+        self.identities.take(&update);
+        self.unreported |= !matches!(update, Update::Failing { .. } | Update::Recovered { .. });
         let listed = matches!(update, Update::Listed(..));
         let watch_changed = matches!(update, Update::Failing { .. } | Update::Recovered { .. });
         match self.state.take(update) {
@@ -484,6 +494,15 @@ impl Agent {
         }
     }
 
+    /// Says what is wrong with policies on this node, once everything was listed.
+    fn report(&mut self) {
+        let Some(objects) = self.reports.objects.as_ref().filter(|_| self.state.compiled().is_some()) else { return };
+        if std::mem::take(&mut self.unreported) {
+            let subjects = objects::subjects(self.state.index(), &self.identities, &self.config.options.node);
+            objects.want(objects::wanted(subjects, NO_WILDCARDS, &BTreeSet::new()));
+        }
+    }
+
     fn show(&self) {
         let ruleset = self.programmer.renderer().ruleset();
         let elements = ruleset.sets.values().map(|set| set.elements.len()).sum();
@@ -529,10 +548,5 @@ impl Agent {
 
 /// A kind as labels and logs name it.
 fn word(kind: Watched) -> &'static str {
-    match kind {
-        Watched::Namespaces => "namespaces",
-        Watched::Pods => "pods",
-        Watched::Policies => "networkpolicies",
-        Watched::Node => "nodes",
-    }
+    kind.plural()
 }

@@ -7,6 +7,7 @@ use netsim_shared::cluster::{Change, ClusterIndex, Key};
 use netsim_shared::compile::{Compiled, EndpointKey, Modes};
 use netsim_shared::net::Family;
 use netsim_shared::object::Object;
+use netsim_shared::policy::PolicyKind;
 use std::collections::HashSet;
 use std::net::IpAddr;
 
@@ -76,9 +77,11 @@ impl State {
             }
             Update::Delete(kind, key) => self.delete(kind, &key),
             Update::Listed(kind, keys) => self.listed(kind, &keys),
-            Update::Warned { .. } | Update::Unreadable { .. } | Update::Failing { .. } | Update::Recovered { .. } => {
-                Effect::Unchanged
-            }
+            Update::Identified { .. }
+            | Update::Warned { .. }
+            | Update::Unreadable { .. }
+            | Update::Failing { .. }
+            | Update::Recovered { .. } => Effect::Unchanged,
         }
     }
 
@@ -87,7 +90,9 @@ impl State {
         let cluster_wide = |name: &str| -> Key { (Box::default(), name.into()) };
         let gone: Vec<Key> = match kind {
             Watched::Pods => self.index.pods().map(|pod| (pod.namespace.clone(), pod.name.clone())).collect(),
-            Watched::Policies => self.index.policies().map(|p| (p.namespace.clone(), p.name.clone())).collect(),
+            // They share the index, and a list speaks for its own kind only.
+            Watched::Policies => self.policies(PolicyKind::NetworkPolicy),
+            Watched::DomainPolicies => self.policies(PolicyKind::EgressDomainPolicy),
             Watched::Namespaces => self.index.namespaces().map(|ns| cluster_wide(&ns.name)).collect(),
             Watched::Node => self.index.nodes().map(|node| cluster_wide(&node.name)).collect(),
         };
@@ -106,11 +111,16 @@ impl State {
         effect
     }
 
+    fn policies(&self, kind: PolicyKind) -> Vec<Key> {
+        let of_kind = self.index.policies().filter(|policy| policy.kind == kind);
+        of_kind.map(|policy| (policy.namespace.clone(), policy.name.clone())).collect()
+    }
+
     fn delete(&mut self, kind: Watched, key: &Key) -> Effect {
         let before = if kind == Watched::Pods { self.addresses_of(key) } else { Vec::new() };
         let change = match kind {
             Watched::Pods => self.index.delete_pod(&key.0, &key.1),
-            Watched::Policies => self.index.delete_policy(&key.0, &key.1),
+            Watched::Policies | Watched::DomainPolicies => self.index.delete_policy(&key.0, &key.1),
             Watched::Namespaces => self.index.delete_namespace(&key.1),
             Watched::Node => self.index.delete_node(&key.1),
         };
@@ -150,5 +160,43 @@ impl State {
         let entry = compiled.find(&EndpointKey::pod(key)).and_then(|id| compiled.entry(id));
         let addresses = |entry| Family::ALL.into_iter().filter_map(move |family| address_of(entry, family));
         entry.into_iter().flat_map(addresses).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netsim_shared::ingest::ingest_json;
+    use serde_json::json;
+
+    fn policy(api_version: &str, kind: &str) -> Update {
+        let text = json!({"metadata": {"name": "p", "namespace": "a"}, "spec": {"podSelector": {}, "egress": []}});
+        let mut ingested = ingest_json(&"test".into(), &text.to_string(), api_version, kind);
+        Update::Apply(ingested.objects.pop().unwrap())
+    }
+
+    fn names(state: &State) -> Vec<&str> {
+        state.index().policies().map(|policy| &*policy.name).collect()
+    }
+
+    #[test]
+    fn a_list_speaks_for_the_policies_of_its_own_kind() {
+        let mut state = State::new(Modes::default());
+        state.take(policy("networking.k8s.io/v1", "NetworkPolicy"));
+        state.take(policy("netsim.dev/v1alpha1", "EgressDomainPolicy"));
+        let both = ["egressdomainpolicy/p", "p"];
+        assert_eq!(names(&state), both);
+        let listed = |kind, name: &str| Update::Listed(kind, HashSet::from([("a".into(), name.into())]));
+        assert_eq!(state.take(listed(Watched::Policies, "p")), Effect::Unchanged);
+        assert_eq!(state.take(listed(Watched::DomainPolicies, "egressdomainpolicy/p")), Effect::Unchanged);
+        assert_eq!(names(&state), both);
+        assert_eq!(state.take(Update::Listed(Watched::DomainPolicies, HashSet::new())), Effect::Changed);
+        assert_eq!(names(&state), ["p"]);
+        state.take(policy("netsim.dev/v1alpha1", "EgressDomainPolicy"));
+        assert_eq!(state.take(Update::Listed(Watched::Policies, HashSet::new())), Effect::Changed);
+        assert_eq!(names(&state), ["egressdomainpolicy/p"]);
+        let gone = Update::Delete(Watched::DomainPolicies, ("a".into(), "egressdomainpolicy/p".into()));
+        assert_eq!(state.take(gone), Effect::Changed);
+        assert_eq!(names(&state), [""; 0]);
     }
 }

@@ -30,7 +30,8 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
     let kernel = Kernel::open(args.kernel.netns.as_deref(), &args.kernel.table, ownership).map_err(Failure::new)?;
     let client = watch::connect(args.kubeconfig.as_deref(), args.context.as_deref()).await.map_err(Failure::new)?;
     let listener = observe::bind(args.listen).await.map_err(Failure::new)?;
-    let reports = Reports::default();
+    let objects = observe::objects::start(&client, &args.ruleset.node_name, observe::objects::Pace::default());
+    let reports = Reports { objects: Some(objects), ..Reports::default() };
     let observed = Observed {
         metrics: reports.metrics.clone(),
         readiness: reports.readiness.clone(),

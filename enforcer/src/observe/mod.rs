@@ -1,8 +1,10 @@
-//! What the agent says about itself: metrics and health over HTTP, and its log.
+//! What the agent says about itself: metrics and health over HTTP, its log, and in the API server what policies it
+//! cannot do.
 
 pub mod log;
 pub mod metrics;
 pub mod names;
+pub mod objects;
 pub mod readiness;
 pub mod server;
 

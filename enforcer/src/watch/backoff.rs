@@ -11,22 +11,41 @@ pub const LONGEST: Duration = Duration::from_secs(10);
 /// Without a failure for so long, the next one counts as the first.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// Waits that double from [`FIRST`] to [`LONGEST`], each shortened by up to a half at random, so
+/// Waits that double from `FIRST` to a longest one, each shortened by up to a half at random, so
 /// that the nodes of a cluster do not come back all at once.
 ///
 /// A single success does not start it over: a server that answers the first of two questions and
 /// fails at the second would be asked without pause.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Backoff {
     last: Option<(Instant, Duration)>,
+    longest: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::up_to(LONGEST)
+    }
 }
 
 impl Backoff {
+    /// With another longest wait than `LONGEST`.
+    pub fn up_to(longest: Duration) -> Self {
+        Backoff { last: None, longest }
+    }
+
+    /// Between nothing and all of a time.
+    pub fn at_random(time: Duration) -> Duration {
+        // A hasher's keys are the only randomness that the standard library has.
+        let random = RandomState::new().hash_one(()) >> 32;
+        time.mul_f64(random as f64 / f64::from(u32::MAX))
+    }
+
     /// The wait after a failure that happened now.
-    pub fn next(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let now = Instant::now();
         let full = match self.last {
-            Some((at, wait)) if now.duration_since(at) < QUIET + wait => LONGEST.min(wait * 2),
+            Some((at, wait)) if now.duration_since(at) < QUIET + wait => self.longest.min(wait * 2),
             _ => FIRST,
         };
         self.last = Some((now, full));
@@ -36,10 +55,7 @@ impl Backoff {
 
 /// Between a half and all of a time.
 fn shortened(time: Duration) -> Duration {
-    // A hasher's keys are the only randomness that the standard library has.
-    let random = RandomState::new().hash_one(()) >> 32;
-    let half = time / 2;
-    half + half.mul_f64(random as f64 / f64::from(u32::MAX))
+    time / 2 + Backoff::at_random(time / 2)
 }
 
 #[cfg(test)]
@@ -51,13 +67,13 @@ mod tests {
         let mut backoff = Backoff::default();
         let mut expected = FIRST;
         for _ in 0..12 {
-            let wait = backoff.next();
+            let wait = backoff.pause();
             assert!(wait >= expected / 2 && wait <= expected, "{wait:?} of {expected:?}");
             tokio::time::advance(wait).await;
             expected = LONGEST.min(expected * 2);
         }
         assert_eq!(expected, LONGEST);
         tokio::time::advance(QUIET + LONGEST).await;
-        assert!(backoff.next() <= FIRST);
+        assert!(backoff.pause() <= FIRST);
     }
 }

@@ -16,6 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
+/// How often the server is asked at least whether a kind has come that it does not have.
+const ABSENT: Duration = Duration::from_secs(30);
+/// How many answers in a row have to say that a kind is gone that was there: more than a server would give that is
+/// only starting, or that one of several gives which has not heard of the definition yet.
+const GONE_AFTER: usize = 6;
+
 /// The updates of a kind, for ever.
 pub fn updates<K: Kind>(client: &Client, config: Config) -> impl Stream<Item = Update> + Send + use<K> {
     let opened = Arc::new(Notify::new());
@@ -28,6 +34,8 @@ pub fn updates<K: Kind>(client: &Client, config: Config) -> impl Stream<Item = U
         listed: HashSet::new(),
         failing: false,
         backoff: Backoff::default(),
+        presence: Presence::Unknown,
+        absences: Backoff::up_to(ABSENT),
         pause: None,
         out: VecDeque::new(),
     };
@@ -45,10 +53,23 @@ struct Watching<K: Kind> {
     /// A failure was told, and no recovery yet.
     failing: bool,
     backoff: Backoff,
+    /// Of a kind that a cluster may not have.
+    presence: Presence,
+    /// How long to wait before the server is asked for a kind again that it does not have.
+    absences: Backoff,
     /// To be waited before the server is asked for anything.
     pause: Option<Duration>,
     /// Updates to give before anything else is looked at.
     out: VecDeque<Update>,
+}
+
+/// Whether the server has a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Unknown,
+    /// It was there, and this many answers since have said that it is not.
+    Present(usize),
+    Absent,
 }
 
 impl<K: Kind> Watching<K> {
@@ -85,6 +106,7 @@ impl<K: Kind> Watching<K> {
                 self.apply(thin);
             }
             Event::InitDone => {
+                self.presence = Presence::Present(0);
                 self.out.push_back(Update::Listed(Self::KIND, std::mem::take(&mut self.listed)));
                 self.recover();
             }
@@ -101,6 +123,10 @@ impl<K: Kind> Watching<K> {
 
     fn apply(&mut self, thin: Thin<K>) {
         let (kind, key) = (Self::KIND, thin.key());
+        if let (Watched::DomainPolicies, Some(uid)) = (kind, &thin.meta.uid) {
+            let (key, generation) = (thin.own_key(), thin.meta.generation.unwrap_or_default());
+            self.out.push_back(Update::Identified { key, uid: uid.as_str().into(), generation });
+        }
         let reading = thin.reading;
         self.out.extend(reading.object.map(Update::Apply));
         let diagnostics = reading.diagnostics;
@@ -118,12 +144,19 @@ impl<K: Kind> Watching<K> {
     }
 
     fn fail(&mut self, error: &watcher::Error) {
+        if K::OPTIONAL && status_of(error).is_some_and(|status| status.code == 404) {
+            if self.is_absent() {
+                return;
+            }
+        } else if let Presence::Present(times) = &mut self.presence {
+            *times = 0;
+        }
         if has_lost_its_place(error) {
             self.start_over();
         }
         let status = status_of(error);
         let asked = status.and_then(|status| status.details.as_ref()).map_or(0, |details| details.retry_after_seconds);
-        let retry_in = self.backoff.next().max(Duration::from_secs(asked.into()).min(LONGEST));
+        let retry_in = self.backoff.pause().max(Duration::from_secs(asked.into()).min(LONGEST));
         // A watch that was taken before this failure is no recovery from it.
         let _ = self.opened.notified().now_or_never();
         (self.failing, self.pause) = (true, Some(retry_in));
@@ -136,6 +169,27 @@ impl<K: Kind> Watching<K> {
             text.push_str(&format!("; a ClusterRole with this rule, bound to the agent, allows it: {rule}"));
         }
         self.out.push_back(Update::Failing { kind: Self::KIND, error: text, retry_in });
+    }
+
+    /// Takes in that the server says that there is no such kind. Gives whether it is believed: then there are no
+    /// objects of it. Until then what was known of them stays in force.
+    fn is_absent(&mut self) -> bool {
+        // A watch goes on asking for itself; whether there is a kind, a list has to say.
+        self.start_over();
+        match self.presence {
+            Presence::Present(times) if times + 1 < GONE_AFTER => {
+                self.presence = Presence::Present(times + 1);
+                return false;
+            }
+            Presence::Unknown | Presence::Present(_) => {
+                self.presence = Presence::Absent;
+                self.out.push_back(Update::Listed(Self::KIND, HashSet::new()));
+            }
+            Presence::Absent => {}
+        }
+        self.recover();
+        self.pause = Some(self.absences.pause());
+        true
     }
 
     /// Begins with a list again.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! API server ── client ──▶ Observed ── kube's watcher over Thin<K> ──▶ kind ──▶ Updates
-//!               connect     (opened)       (thin, read, stand_in)      × 4
+//!               connect     (opened)       (thin, read, stand_in)      × 5
 //! ```
 //!
 //! Nothing is kept here: an object is reduced while its text is decoded, and handed on. Who consumes
@@ -17,6 +17,7 @@ mod read;
 mod stand_in;
 mod thin;
 
+pub use backoff::Backoff;
 pub use connect::{ConnectError, connect};
 
 use futures::Stream;
@@ -26,6 +27,7 @@ use kube::runtime::watcher::Config;
 use netsim_shared::cluster::Key;
 use netsim_shared::diagnostic::Diagnostic;
 use netsim_shared::object::Object;
+use netsim_shared::policy::PolicyKind;
 use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
@@ -39,24 +41,48 @@ pub enum Watched {
     Pods,
     /// The NetworkPolicies of all namespaces.
     Policies,
+    /// The EgressDomainPolicies of all namespaces. Where their definition is not installed there are
+    /// none.
+    DomainPolicies,
     /// The one node that the agent runs on.
     Node,
 }
 
 impl Watched {
     /// All of them.
-    pub const ALL: [Watched; 4] = [Watched::Namespaces, Watched::Pods, Watched::Policies, Watched::Node];
+    pub const ALL: [Watched; 5] =
+        [Watched::Namespaces, Watched::Pods, Watched::Policies, Watched::DomainPolicies, Watched::Node];
+
+    /// The resource as the API names it.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Watched::Namespaces => "namespaces",
+            Watched::Pods => "pods",
+            Watched::Policies => "networkpolicies",
+            Watched::DomainPolicies => "egressdomainpolicies",
+            Watched::Node => "nodes",
+        }
+    }
+
+    /// Which of them an object is; `None` of an object that is not watched.
+    pub fn of(object: &Object) -> Option<Watched> {
+        Some(match object {
+            Object::Namespace(_) => Watched::Namespaces,
+            Object::Pod(_) => Watched::Pods,
+            Object::NetworkPolicy(policy) => match policy.kind {
+                PolicyKind::NetworkPolicy => Watched::Policies,
+                PolicyKind::EgressDomainPolicy => Watched::DomainPolicies,
+            },
+            Object::Node(_) => Watched::Node,
+            _ => return None,
+        })
+    }
 }
 
 impl fmt::Display for Watched {
     /// The resource as the API names it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Watched::Namespaces => "namespaces",
-            Watched::Pods => "pods",
-            Watched::Policies => "networkpolicies",
-            Watched::Node => "nodes",
-        })
+        f.write_str(self.plural())
     }
 }
 
@@ -64,7 +90,8 @@ impl fmt::Display for Watched {
 /// deleted and made again under its name comes as `Delete`, then `Apply`. An update may come again
 /// after a list: applying is idempotent, deleting what is gone does nothing.
 ///
-/// The namespace in the keys of namespaces and nodes is empty.
+/// The namespace in the keys of namespaces and nodes is empty. The name in the keys of
+/// EgressDomainPolicies is what the index calls them ([`PolicyKind::name_of`]).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Update {
     /// It came, changed, or is told again by a list. Pods that have finished come like all others.
@@ -74,6 +101,15 @@ pub enum Update {
     /// A list is complete: exactly these exist of the kind, everything else of it is gone. Until
     /// then what was known before stays true. The kind is in sync from here on.
     Listed(Watched, HashSet<Key>),
+    /// Which text of an EgressDomainPolicy the next update is about, for those who report about it.
+    Identified {
+        /// Its namespace and its own name, as the API server has them.
+        key: Key,
+        /// Which object of that name.
+        uid: Box<str>,
+        /// Which text of it.
+        generation: i64,
+    },
     /// It was read, with warnings.
     Warned {
         /// Its kind.
@@ -122,7 +158,8 @@ pub fn watch(client: &Client, node: &str) -> impl Stream<Item = Update> + Send +
     select_all([
         kind::updates::<thin::Namespaces>(client, everything.clone()).boxed(),
         kind::updates::<thin::Pods>(client, everything.clone()).boxed(),
-        kind::updates::<thin::Policies>(client, everything).boxed(),
+        kind::updates::<thin::Policies>(client, everything.clone()).boxed(),
+        kind::updates::<thin::DomainPolicies>(client, everything).boxed(),
         kind::updates::<thin::OwnNode>(client, own_node).boxed(),
     ])
 }

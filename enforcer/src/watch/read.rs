@@ -21,15 +21,15 @@ pub struct Reading {
 }
 
 /// What messages call the place that objects come from: one text a kind, which all objects share.
-static SOURCES: LazyLock<[Arc<str>; 4]> =
+static SOURCES: LazyLock<[Arc<str>; Watched::ALL.len()]> =
     LazyLock::new(|| Watched::ALL.map(|kind| format!("API server: {kind}").into()));
 
-/// Reads the text of an object.
+/// Reads the text of the object with this namespace and name.
 pub fn read<K: Kind>(key: &Key, text: &str) -> Reading {
     let source = &SOURCES[K::WATCHED as usize];
-    let api_version = if K::GROUP.is_empty() { "v1".to_owned() } else { format!("{}/v1", K::GROUP) };
-    let mut ingested = ingest_json(source, text, &api_version, K::KIND);
-    let object = ingested.objects.pop().filter(|object| ingested.objects.is_empty() && is_of(K::WATCHED, object));
+    let mut ingested = ingest_json(source, text, &K::api_version(), K::KIND);
+    let object = ingested.objects.pop();
+    let object = object.filter(|object| ingested.objects.is_empty() && Watched::of(object) == Some(K::WATCHED));
     if object.is_some() && !ingested.has_errors() {
         return Reading { object, diagnostics: ingested.diagnostics, unreadable: false };
     }
@@ -39,24 +39,14 @@ pub fn read<K: Kind>(key: &Key, text: &str) -> Reading {
     }
     let mut object = None;
     // A policy that is left out, or kept as it was, could leave open what it closes.
-    if K::WATCHED == Watched::Policies {
+    if let Some(kind) = K::POLICY {
         let (namespace, name) = key;
         let message = format!(
-            "NetworkPolicy `{namespace}/{name}` cannot be read: until it is repaired the pods that it selects are closed"
+            "{} `{namespace}/{name}` cannot be read: until it is repaired the pods that it selects are closed",
+            K::KIND
         );
         diagnostics.push(Diagnostic::error(message).help("correct it as told above, or delete it"));
-        object = stand_in(key, text);
+        object = stand_in(kind, &K::api_version(), key, text);
     }
     Reading { object, diagnostics, unreadable: true }
-}
-
-/// Whether an object is of a kind.
-fn is_of(kind: Watched, object: &Object) -> bool {
-    matches!(
-        (kind, object),
-        (Watched::Namespaces, Object::Namespace(_))
-            | (Watched::Pods, Object::Pod(_))
-            | (Watched::Policies, Object::NetworkPolicy(_))
-            | (Watched::Node, Object::Node(_))
-    )
 }

@@ -1,29 +1,32 @@
-//! What takes the place of a NetworkPolicy that cannot be read: one that selects the same pods and
+//! What takes the place of a policy that cannot be read: one that selects the same pods and
 //! allows nothing. Closed is what its author can notice and repair; open is not.
 
 use netsim_shared::cluster::Key;
 use netsim_shared::ingest::ingest_json;
 use netsim_shared::object::Object;
+use netsim_shared::policy::PolicyKind;
 use serde_json::{Value, json};
 
-/// The stand-in for the policy with this key and text.
+/// The stand-in for the policy with this namespace, name and text.
 ///
 /// As much of the policy is kept as can be read: its `podSelector`, or else all pods of its
-/// namespace; its `policyTypes`, or else both. `None` without a namespace and a name, which no
-/// object of an API server lacks.
-pub fn stand_in((namespace, name): &Key, text: &str) -> Option<Object> {
+/// namespace; of a NetworkPolicy its `policyTypes`, or else both. `None` without a namespace and a
+/// name, which no object of an API server lacks.
+pub fn stand_in(kind: PolicyKind, api_version: &str, (namespace, name): &Key, text: &str) -> Option<Object> {
     let written: Value = serde_json::from_str(text).unwrap_or_default();
     let spec = &written["spec"];
     let everyone = json!({});
     let both = json!(["Ingress", "Egress"]);
     let selectors = [&spec["podSelector"], &everyone].into_iter().filter(|selector| selector.is_object());
-    let source = "the stand-in for an unreadable NetworkPolicy".into();
+    let source = format!("the stand-in for an unreadable {}", kind.kind()).into();
     let read = |selector: &Value, types: &Value| {
-        let policy = json!({
-            "metadata": {"namespace": namespace, "name": name},
-            "spec": {"podSelector": selector, "policyTypes": types},
-        });
-        let mut ingested = ingest_json(&source, &policy.to_string(), "networking.k8s.io/v1", "NetworkPolicy");
+        let spec = match kind {
+            PolicyKind::NetworkPolicy => json!({"podSelector": selector, "policyTypes": types}),
+            // It isolates for egress, and for nothing else, whatever it says.
+            PolicyKind::EgressDomainPolicy => json!({"podSelector": selector, "egress": []}),
+        };
+        let policy = json!({"metadata": {"namespace": namespace, "name": name}, "spec": spec});
+        let mut ingested = ingest_json(&source, &policy.to_string(), api_version, kind.kind());
         ingested.objects.pop()
     };
     let is_written = |types: &&Value| types.as_array().is_some_and(|types| !types.is_empty());
@@ -39,14 +42,31 @@ mod tests {
     use super::*;
     use netsim_shared::policy::NetworkPolicy;
 
-    fn stand_in_for(spec: Value) -> NetworkPolicy {
+    fn stand_in_of(kind: PolicyKind, api_version: &str, spec: Value) -> NetworkPolicy {
         let text = json!({"metadata": {"name": "p", "namespace": "a"}, "spec": spec}).to_string();
-        let Some(Object::NetworkPolicy(policy)) = stand_in(&("a".into(), "p".into()), &text) else { panic!("{text}") };
-        assert_eq!((&*policy.namespace, &*policy.name), ("a", "p"));
+        let stand_in = stand_in(kind, api_version, &("a".into(), "p".into()), &text);
+        let Some(Object::NetworkPolicy(policy)) = stand_in else { panic!("{text}") };
+        assert_eq!((policy.kind, &*policy.namespace, policy.own_name()), (kind, "a", "p"));
         for rules in [&policy.ingress, &policy.egress] {
             assert!(rules.as_ref().is_none_or(Vec::is_empty), "nothing is allowed");
         }
         policy
+    }
+
+    fn stand_in_for(spec: Value) -> NetworkPolicy {
+        stand_in_of(PolicyKind::NetworkPolicy, "networking.k8s.io/v1", spec)
+    }
+
+    #[test]
+    fn of_a_policy_with_names_only_egress_is_closed() {
+        let of = |spec| stand_in_of(PolicyKind::EgressDomainPolicy, "netsim.dev/v1alpha1", spec);
+        let web = json!({"matchLabels": {"app": "web"}});
+        let whole = of(json!({"podSelector": web, "egress": [{"to": [{"domainNames": ["a..b"]}]}]}));
+        assert!(whole.pod_selector.to_string().contains("web"));
+        assert_eq!((whole.ingress, whole.egress), (None, Some(Vec::new())));
+        let everyone = of(json!({"podSelector": 7, "policyTypes": ["Ingress"]}));
+        assert_eq!(everyone.pod_selector, stand_in_for(json!({})).pod_selector);
+        assert_eq!((everyone.ingress, everyone.egress), (None, Some(Vec::new())));
     }
 
     #[test]

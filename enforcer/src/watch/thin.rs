@@ -6,6 +6,8 @@ use super::read::{Reading, read};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use netsim_shared::cluster::Key;
+use netsim_shared::crd;
+use netsim_shared::policy::PolicyKind;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -19,8 +21,19 @@ pub trait Kind: fmt::Debug + Clone + Send + Sync + 'static {
     const WATCHED: Watched;
     /// Its API group; empty for the core group.
     const GROUP: &'static str = "";
+    /// Its version.
+    const VERSION: &'static str = "v1";
     /// Its kind, as the API writes it.
     const KIND: &'static str;
+    /// Which policies they are, if they are.
+    const POLICY: Option<PolicyKind> = None;
+    /// Whether a cluster may not have the kind: a definition has to be installed.
+    const OPTIONAL: bool = false;
+
+    /// Its `apiVersion`.
+    fn api_version() -> String {
+        if Self::GROUP.is_empty() { Self::VERSION.to_owned() } else { format!("{}/{}", Self::GROUP, Self::VERSION) }
+    }
 }
 
 /// Namespace
@@ -46,6 +59,19 @@ impl Kind for Policies {
     const WATCHED: Watched = Watched::Policies;
     const GROUP: &'static str = "networking.k8s.io";
     const KIND: &'static str = "NetworkPolicy";
+    const POLICY: Option<PolicyKind> = Some(PolicyKind::NetworkPolicy);
+}
+
+/// EgressDomainPolicy
+#[derive(Debug, Clone)]
+pub struct DomainPolicies;
+impl Kind for DomainPolicies {
+    const WATCHED: Watched = Watched::DomainPolicies;
+    const GROUP: &'static str = crd::GROUP;
+    const VERSION: &'static str = crd::VERSION;
+    const KIND: &'static str = crd::KIND;
+    const POLICY: Option<PolicyKind> = Some(PolicyKind::EgressDomainPolicy);
+    const OPTIONAL: bool = true;
 }
 
 /// Node
@@ -59,17 +85,26 @@ impl Kind for OwnNode {
 /// An object of a kind: what kube has to know of it, and what it came to.
 #[derive(Debug, Clone)]
 pub struct Thin<K> {
-    meta: ObjectMeta,
+    pub meta: ObjectMeta,
     /// What it says.
     pub reading: Reading,
     kind: PhantomData<K>,
 }
 
-impl<K> Thin<K> {
-    /// Its namespace and name, empty where it has none.
-    pub fn key(&self) -> Key {
+impl<K: Kind> Thin<K> {
+    /// Its namespace and name as the API server has them, empty where it has none.
+    pub fn own_key(&self) -> Key {
         let part = |part: &Option<String>| part.as_deref().unwrap_or_default().into();
         (part(&self.meta.namespace), part(&self.meta.name))
+    }
+
+    /// The same as the index has them.
+    pub fn key(&self) -> Key {
+        let (namespace, name) = self.own_key();
+        match K::POLICY {
+            Some(kind) if !name.is_empty() => (namespace, kind.name_of(&name)),
+            _ => (namespace, name),
+        }
     }
 }
 
@@ -86,6 +121,8 @@ struct Metadata {
     name: Option<String>,
     namespace: Option<String>,
     resource_version: Option<String>,
+    uid: Option<String>,
+    generation: Option<i64>,
 }
 
 impl<'de, K: Kind> Deserialize<'de> for Thin<K> {
@@ -94,11 +131,11 @@ impl<'de, K: Kind> Deserialize<'de> for Thin<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // Borrowed from the answer's text: nothing is copied.
         let text = <&RawValue>::deserialize(deserializer)?.get();
-        let Head { metadata: Metadata { name, namespace, resource_version } } =
+        let Head { metadata: Metadata { name, namespace, resource_version, uid, generation } } =
             serde_json::from_str(text).unwrap_or_default();
-        let meta = ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() };
+        let meta = ObjectMeta { name, namespace, resource_version, uid, generation, ..ObjectMeta::default() };
         let mut thin = Thin { meta, reading: Reading::default(), kind: PhantomData };
-        thin.reading = read::<K>(&thin.key(), text);
+        thin.reading = read::<K>(&thin.own_key(), text);
         Ok(thin)
     }
 }
@@ -114,10 +151,10 @@ impl<K: Kind> Resource for Thin<K> {
         K::GROUP.into()
     }
     fn version((): &()) -> Cow<'_, str> {
-        "v1".into()
+        K::VERSION.into()
     }
     fn plural((): &()) -> Cow<'_, str> {
-        K::WATCHED.to_string().into()
+        K::WATCHED.plural().into()
     }
     fn meta(&self) -> &ObjectMeta {
         &self.meta

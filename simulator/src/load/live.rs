@@ -198,6 +198,8 @@ const ACCESS: [(&str, &str, &str, Option<&str>); 4] = [
 const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
 const NO_ACCESS: &str = "who may write policies is not known";
 const NO_OWNER: &str = "such workloads cannot be named, only their pods";
+/// The group of netsim's own policies. They decide as the built-in ones do, but a cluster may not have them.
+const OWN_GROUP: &str = "netsim.dev";
 const FOREIGN_LOST: &str = "policies of this kind may be in force without netsim knowing";
 
 /// Lists the cluster's objects. Blocks until done; `progress` is called after each page with the
@@ -246,7 +248,7 @@ async fn fetch_all(
         };
         fetch_resource(server, &resource, &mut fetched, progress).await?;
     }
-    for resource in foreign_resources(server, &mut fetched.warnings).await? {
+    for resource in further_policies(server, &mut fetched.warnings).await? {
         fetch_resource(server, &resource, &mut fetched, progress).await?;
     }
     Ok(fetched)
@@ -262,6 +264,8 @@ async fn fetch_resource(
     let name = qualified(&resource.plural, &resource.group);
     match list(server, resource, progress).await {
         Ok(pages) => fetched.pages.extend(pages),
+        // Its definition has gone since it was told of.
+        Err(Failed::Refused { code: 404, .. }) if resource.group == OWN_GROUP => {}
         Err(failed) => {
             let Some(lost) = resource.lost else {
                 return Err(failed.into_error(&resource.plural, &resource.group));
@@ -345,9 +349,9 @@ struct ListMeta {
     next: Option<String>,
 }
 
-/// Asks the server which policy kinds of other providers it serves. What cannot be asked becomes
-/// a warning.
-async fn foreign_resources(server: &Server, warnings: &mut Vec<String>) -> Result<Vec<Resource>, LiveError> {
+/// Asks the server which policy kinds it serves that are not built in: our own, and those of other
+/// providers. What cannot be asked becomes a warning.
+async fn further_policies(server: &Server, warnings: &mut Vec<String>) -> Result<Vec<Resource>, LiveError> {
     let Some(served) = discover::<GroupList>(server, "/apis", warnings).await? else {
         return Ok(Vec::new());
     };
@@ -372,13 +376,14 @@ async fn foreign_resources(server: &Server, warnings: &mut Vec<String>) -> Resul
             for resource in list.resources {
                 let known = found.iter().any(|r| r.group == *group && r.plural == resource.name);
                 if !known && resource.is_listable_policy(group) {
+                    let own = *group == OWN_GROUP;
                     found.push(Resource {
                         group: (*group).to_owned(),
                         version: version.to_owned(),
-                        // Their plurals are often those of a built-in kind.
-                        label: qualified(&resource.name, group),
+                        // Plurals of others are often those of a built-in kind.
+                        label: if own { resource.name.clone() } else { qualified(&resource.name, group) },
                         plural: resource.name,
-                        lost: Some(FOREIGN_LOST),
+                        lost: (!own).then_some(FOREIGN_LOST),
                     });
                 }
             }
@@ -441,9 +446,10 @@ struct ServedResource {
 impl ServedResource {
     fn is_listable_policy(&self, group: &str) -> bool {
         // What the ingest would name as not understood has to be asked for, so that it can.
-        let foreign = classify(&format!("{group}/v1"), &self.kind) == Kind::Foreign;
+        let kind = classify(&format!("{group}/v1"), &self.kind);
+        let policy = matches!(kind, Kind::Foreign | Kind::EgressDomainPolicy);
         // A subresource such as `networkpolicies/status` carries the kind as well.
-        foreign && !self.name.contains('/') && self.verbs.iter().any(|verb| verb == "list")
+        policy && !self.name.contains('/') && self.verbs.iter().any(|verb| verb == "list")
     }
 }
 

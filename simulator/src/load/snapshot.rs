@@ -146,6 +146,8 @@ fn reduce(kind: &str, item: &mut Map<String, Value>) {
         "ReplicationController" | "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => {
             within(item, "spec", reduce_workload_spec)
         }
+        // It tells of nodes, not of the policy.
+        "EgressDomainPolicy" => _ = item.remove("status"),
         _ => {}
     }
     within(item, "status", |status| {

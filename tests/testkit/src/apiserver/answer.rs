@@ -40,6 +40,11 @@ pub fn not_found() -> Answer {
     failure(404, "NotFound", "the server could not find the requested resource")
 }
 
+/// What the API server says of paths of a custom kind without a definition, in plain text.
+pub fn no_such_path() -> Answer {
+    Answer::Text { status: 404, text: "404 page not found\n".to_owned() }
+}
+
 /// The continue token is too old. The real server offers to go on without consistency.
 pub fn expired_list() -> Answer {
     let message = "The provided continue parameter is too old to display a consistent list result.";

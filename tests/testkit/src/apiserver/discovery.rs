@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 /// `/apis`
 pub fn groups(store: &Store) -> Value {
     let mut names: Vec<&str> = Vec::new();
-    for kind in store.kinds().iter().filter(|kind| !kind.group.is_empty()) {
+    for kind in store.kinds().iter().filter(|kind| kind.served && !kind.group.is_empty()) {
         if !names.contains(&kind.group.as_str()) {
             names.push(&kind.group);
         }
@@ -18,7 +18,7 @@ pub fn groups(store: &Store) -> Value {
 /// `/apis/<group>`; the version first met is the preferred one.
 pub fn group(store: &Store, name: &str) -> Option<Value> {
     let mut versions: Vec<Value> = Vec::new();
-    for kind in store.kinds().iter().filter(|kind| kind.group == name && !name.is_empty()) {
+    for kind in store.kinds().iter().filter(|kind| kind.served && kind.group == name && !name.is_empty()) {
         let version = json!({"groupVersion": kind.api_version(), "version": kind.version});
         if !versions.contains(&version) {
             versions.push(version);
@@ -33,7 +33,7 @@ pub fn group(store: &Store, name: &str) -> Option<Value> {
 
 /// `/api/<version>`, `/apis/<group>/<version>`
 pub fn resources(store: &Store, group: &str, version: &str) -> Option<Value> {
-    let served = store.kinds().iter().filter(|kind| kind.group == group && kind.version == version);
+    let served = store.kinds().iter().filter(|kind| kind.served && kind.group == group && kind.version == version);
     let resource = |kind: &Kind, name: &str, verbs: &[&str]| {
         json!({
             "name": name, "singularName": kind.kind.to_lowercase(),

@@ -45,7 +45,7 @@ fn connection(stream: TcpStream, state: &State) {
         if state.is_stopping() {
             break;
         }
-        let sent = match state.answer(&request.method, &request.target) {
+        let sent = match state.answer(&request) {
             Answer::Nothing => break,
             Answer::Full { status, body } => whole(&mut write, status, "application/json", &body.to_string()),
             Answer::Text { status, text } => whole(&mut write, status, "text/plain", &text),
@@ -95,14 +95,18 @@ fn chunks(write: &mut impl Write, state: &State, watch: &mut Watch) -> io::Resul
     }
 }
 
-struct Request {
-    method: String,
-    target: String,
+/// What a client asks for.
+pub struct Request {
+    pub method: String,
+    pub target: String,
+    /// Its `Content-Type`.
+    pub content: String,
+    pub body: Vec<u8>,
     /// The client ends the connection after the answer.
     close: bool,
 }
 
-/// Reads one request and discards its body. `None` is the end of the connection.
+/// Reads one request. `None` is the end of the connection.
 fn read_request(read: &mut impl BufRead) -> io::Result<Option<Request>> {
     let mut head = read.by_ref().take(MAX_HEAD);
     let mut line = String::new();
@@ -114,7 +118,7 @@ fn read_request(read: &mut impl BufRead) -> io::Result<Option<Request>> {
         return Err(io::ErrorKind::InvalidData.into());
     };
     let (method, target) = (method.to_owned(), target.to_owned());
-    let (mut close, mut length) = (false, 0u64);
+    let (mut close, mut length, mut content) = (false, 0u64, String::new());
     loop {
         line.clear();
         if head.read_line(&mut line)? == 0 {
@@ -123,25 +127,30 @@ fn read_request(read: &mut impl BufRead) -> io::Result<Option<Request>> {
         let Some((name, value)) = line.trim_end().split_once(':') else { break };
         match name.to_ascii_lowercase().as_str() {
             "connection" => close = value.trim().eq_ignore_ascii_case("close"),
+            "content-type" => content = value.trim().to_owned(),
             "content-length" => {
                 length = value.trim().parse().map_err(|_| io::ErrorKind::InvalidData)?;
             }
             _ => {}
         }
     }
-    io::copy(&mut read.by_ref().take(length), &mut io::sink())?;
-    Ok(Some(Request { method, target, close }))
+    let mut body = Vec::new();
+    read.by_ref().take(length).read_to_end(&mut body)?;
+    Ok(Some(Request { method, target, content, body, close }))
 }
 
 fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        201 => "Created",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        409 => "Conflict",
         410 => "Gone",
+        415 => "Unsupported Media Type",
         422 => "Unprocessable Entity",
         429 => "Too Many Requests",
         503 => "Service Unavailable",

@@ -1,18 +1,21 @@
 //! A Kubernetes API server for tests, inside the test process: real HTTP/1.1 on a port of its own,
-//! with the lists, paging, watches, refusals and accidents which a client must cope with.
+//! with the lists, paging, watches, refusals and accidents which a client must cope with. What
+//! clients write is a status by server-side apply, and new objects.
 //!
-//! Layers, from the inside: `store` holds the objects with their history, `state` turns one
-//! request into one `answer`, `watch` says what a watch tells next, and `http` speaks HTTP on
+//! Layers, from the inside: `store` holds the objects with their history, `state` and `write` turn
+//! one request into one `answer`, `watch` says what a watch tells next, and `http` speaks HTTP on
 //! a thread per connection. Watches wait on one condition variable, so that a test which changes
 //! something never has to wait by time.
 
 mod answer;
+mod apply;
 mod discovery;
 mod http;
 mod query;
 mod state;
 mod store;
 mod watch;
+mod write;
 
 use serde_json::Value;
 use state::{Shared, State};
@@ -92,7 +95,8 @@ impl ApiServer {
         counts
     }
 
-    /// The target of every request so far (path and query), in order.
+    /// The target of every request so far (path and query), in order; with the method in front if
+    /// that is not `GET`.
     pub fn targets(&self) -> Vec<String> {
         self.state.lock().log.clone()
     }
@@ -118,6 +122,35 @@ impl ApiServer {
         assert!(deleted, "no such object: {plural} {namespace}/{name}");
     }
 
+    /// Serves a custom kind from now on, objects or not, as if its definition had been installed.
+    pub fn install(&self, api_version: &str, kind: &str) {
+        self.state.change(|shared| shared.store.install(api_version, kind));
+    }
+
+    /// Deletes the definition of a custom kind, given by its plural: its objects are deleted, its
+    /// watches end, and from then on its paths do not exist.
+    pub fn uninstall(&self, plural: &str) {
+        self.state.change(|shared| shared.store.uninstall(plural));
+    }
+
+    /// Whether a kind is served, by its plural.
+    pub fn serves(&self, plural: &str) -> bool {
+        self.state.lock().store.kinds().iter().any(|kind| kind.served && kind.plural == plural)
+    }
+
+    /// The objects of a kind, by its plural, in the order of lists.
+    pub fn objects(&self, plural: &str) -> Vec<Value> {
+        self.state.lock().objects(plural)
+    }
+
+    /// Waits until the objects of a kind are as wanted.
+    ///
+    /// # Panics
+    /// If that does not happen in half a minute.
+    pub fn wait_for_objects(&self, what: &str, plural: &str, wanted: impl Fn(&[Value]) -> bool) {
+        self.wait_until(what, |shared| wanted(&shared.objects(plural)));
+    }
+
     /// The revision of the last change.
     pub fn revision(&self) -> u64 {
         self.state.lock().store.revision()
@@ -140,6 +173,11 @@ impl ApiServer {
     /// From now on answers 404 as if the resource, given by its plural, did not exist.
     pub fn hide(&self, plural: &str) {
         self.state.change(|shared| shared.faults.hidden.push(plural.to_owned()));
+    }
+
+    /// Undoes all `hide`.
+    pub fn show_all(&self) {
+        self.state.change(|shared| shared.faults.hidden.clear());
     }
 
     /// Answers 410 `Expired` to the next request with a continue token. Calls add up.

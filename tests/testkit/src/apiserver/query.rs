@@ -25,6 +25,10 @@ pub struct Query {
     pub timeout: Option<Duration>,
     /// `fieldSelector`.
     pub selector: FieldSelector,
+    /// `fieldManager`: who writes.
+    pub manager: Option<String>,
+    /// `force=true`: an apply takes over what others said.
+    pub force: bool,
 }
 
 /// The fields that every kind can be selected by.
@@ -74,6 +78,8 @@ impl Query {
                 "sendInitialEvents" => parsed.initial_events = value == "true",
                 "allowWatchBookmarks" => parsed.bookmarks = value == "true",
                 "timeoutSeconds" => parsed.timeout = Some(Duration::from_secs(number()?)),
+                "fieldManager" => parsed.manager = Some(value),
+                "force" => parsed.force = value == "true",
                 "fieldSelector" => parsed.selector = FieldSelector::parse(&value)?,
                 "labelSelector" => return Err("this test server does not select by labels".to_owned()),
                 _ => {}

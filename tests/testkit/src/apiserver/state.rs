@@ -1,7 +1,8 @@
 //! What all connections share, and how a request is answered.
 
-use super::answer::{Answer, expired_list, failure, full, not_found};
+use super::answer::{Answer, expired_list, failure, full, no_such_path, not_found};
 use super::discovery;
+use super::http::Request;
 use super::query::Query;
 use super::store::{Refusal, Store};
 use super::watch::{Control, Watch};
@@ -23,7 +24,7 @@ pub struct Shared {
     pub store: Store,
     pub control: Control,
     pub faults: Faults,
-    /// The target of every request.
+    /// The target of every request, with the method in front if that is not `GET`.
     pub log: Vec<String>,
 }
 
@@ -82,9 +83,10 @@ impl State {
     }
 
     /// Answers a request.
-    pub fn answer(&self, method: &str, target: &str) -> Answer {
+    pub fn answer(&self, request: &Request) -> Answer {
         let mut shared = self.lock();
-        shared.log.push(target.to_owned());
+        let (method, target) = (request.method.as_str(), request.target.as_str());
+        shared.log.push(if method == "GET" { target.to_owned() } else { format!("{method} {target}") });
         self.notify();
         let faults = &mut shared.faults;
         if faults.drops > 0 {
@@ -95,10 +97,11 @@ impl State {
             let (status, text) = faults.failures.remove(0);
             return Answer::Text { status, text };
         }
-        if method != "GET" {
-            return failure(405, "MethodNotAllowed", "this test server only reads");
+        match method {
+            "GET" => shared.answer(target),
+            // Watches wait on the lock, and see what was written when it is free.
+            _ => shared.write(request),
         }
-        shared.answer(target)
     }
 }
 
@@ -133,16 +136,10 @@ impl Shared {
         if self.faults.hidden.iter().any(|hidden| hidden == plural) {
             return not_found();
         }
-        if self.faults.forbidden.iter().any(|forbidden| forbidden == plural) {
-            let resource = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
-            let verb = if query.watch { "watch" } else { "list" };
-            let message = format!(
-                "{resource} is forbidden: User \"tester\" cannot {verb} resource \"{plural}\" in API \
-                 group \"{group}\" at the cluster scope"
-            );
-            return failure(403, "Forbidden", &message);
+        if let Some(refusal) = self.refusal(group, plural, if query.watch { "watch" } else { "list" }) {
+            return refusal;
         }
-        let Some(kind) = self.store.kind(group, version, plural) else { return not_found() };
+        let Some(kind) = self.store.kind(group, version, plural) else { return no_such_path() };
         if query.watch {
             return self.watch(kind, namespace, query);
         }
@@ -155,6 +152,19 @@ impl Shared {
             Err(Refusal::NotFound) => not_found(),
             Err(Refusal::Expired) => expired_list(),
         }
+    }
+
+    /// Why somebody may not do that, if they may not.
+    pub fn refusal(&self, group: &str, resource: &str, verb: &str) -> Option<Answer> {
+        if !self.faults.forbidden.iter().any(|forbidden| forbidden == resource) {
+            return None;
+        }
+        let qualified = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+        let message = format!(
+            "{qualified} is forbidden: User \"tester\" cannot {verb} resource \"{resource}\" in API \
+             group \"{group}\" at the cluster scope"
+        );
+        Some(failure(403, "Forbidden", &message))
     }
 
     fn watch(&mut self, kind: usize, namespace: Option<&str>, query: Query) -> Answer {

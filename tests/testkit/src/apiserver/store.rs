@@ -1,6 +1,7 @@
 //! The objects with all their versions, as etcd keeps them: a list at any revision and a watch from
 //! any revision can be answered, unless that revision was compacted.
 
+use super::apply::{self, Managers};
 use super::query::{Query, key_token};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 pub type Key = (String, String);
 
 /// The kinds every API server serves, objects or not: group, version, plural, kind, namespaced.
-const BUILT_IN: [(&str, &str, &str, &str, bool); 19] = [
+const BUILT_IN: [(&str, &str, &str, &str, bool); 20] = [
     ("", "v1", "namespaces", "Namespace", false),
     ("", "v1", "nodes", "Node", false),
     ("", "v1", "pods", "Pod", true),
@@ -25,6 +26,7 @@ const BUILT_IN: [(&str, &str, &str, &str, bool); 19] = [
     ("batch", "v1", "cronjobs", "CronJob", true),
     ("batch", "v1", "jobs", "Job", true),
     ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true),
+    ("events.k8s.io", "v1", "events", "Event", true),
     ("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", true),
     ("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", false),
     ("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", false),
@@ -41,7 +43,11 @@ pub struct Kind {
     pub namespaced: bool,
     /// Built-in kinds: lists of theirs leave out `kind` and `apiVersion` on the items.
     typed: bool,
+    /// Custom kinds: whether their definition is there.
+    pub served: bool,
     objects: BTreeMap<Key, Vec<Version>>,
+    /// Who answers for what in the status of objects.
+    managers: BTreeMap<Key, Managers>,
 }
 
 /// What an object is from a revision on; `None`: deleted.
@@ -55,7 +61,8 @@ impl Kind {
         group_version(&self.group, &self.version)
     }
 
-    fn newest(&self, key: &Key) -> Option<&Arc<Value>> {
+    /// An object as it is now.
+    pub fn newest(&self, key: &Key) -> Option<&Arc<Value>> {
         self.objects.get(key)?.last()?.object.as_ref()
     }
 
@@ -124,7 +131,9 @@ impl Store {
             kind: kind.to_owned(),
             namespaced,
             typed: true,
+            served: true,
             objects: BTreeMap::new(),
+            managers: BTreeMap::new(),
         });
         Self { kinds: built_in.into(), revision: 0, compacted: 0, events: Vec::new() }
     }
@@ -139,18 +148,36 @@ impl Store {
         self.compacted
     }
 
-    /// All kinds.
+    /// All kinds, those that are not served, too.
     pub fn kinds(&self) -> &[Kind] {
         &self.kinds
     }
 
+    /// Serves a custom kind.
+    pub fn install(&mut self, api_version: &str, kind: &str) {
+        let index = self.index_for(api_version, kind, true);
+        self.kinds[index].served = true;
+    }
+
+    /// Deletes the objects of a custom kind, and serves it no longer.
+    pub fn uninstall(&mut self, plural: &str) {
+        let Some(index) = self.kinds.iter().position(|kind| kind.plural == plural && !kind.typed) else { return };
+        let keys: Vec<Key> = self.kinds[index].at(self.revision).map(|(key, _)| key.clone()).collect();
+        for (namespace, name) in keys {
+            self.delete(plural, &namespace, &name);
+        }
+        self.kinds[index].served = false;
+    }
+
     /// The index of a kind by its place in paths.
     pub fn kind(&self, group: &str, version: &str, plural: &str) -> Option<usize> {
-        self.kinds.iter().position(|k| k.group == group && k.version == version && k.plural == plural)
+        let is = |k: &Kind| k.served && k.group == group && k.version == version && k.plural == plural;
+        self.kinds.iter().position(is)
     }
 
     /// Creates or replaces an object as it is given, but for its revision and, if it has none, its
-    /// UID: a new one when it is created, the old one when it is replaced.
+    /// UID: a new one when it is created, the old one when it is replaced. Custom objects have a
+    /// generation, which counts what their spec was, and keep the status that they had.
     pub fn apply(&mut self, mut object: Value) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (api_version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
@@ -161,14 +188,26 @@ impl Store {
             "an object needs apiVersion, kind and metadata.name: {object}"
         );
         let index = self.index_for(&api_version, &kind, !namespace.is_empty());
+        self.kinds[index].served = true;
         let key = (namespace, name);
         self.revision += 1;
         let before = self.kinds[index].newest(&key);
         let change = if before.is_some() { Change::Modified } else { Change::Added };
         let fresh = || format!("00000000-0000-4000-8000-{:012x}", self.revision);
         let uid = before.map_or_else(fresh, |before| text(&before["metadata"]["uid"]));
+        let mut generation = 1;
+        if let Some(before) = before.filter(|_| !self.kinds[index].typed) {
+            generation = before["metadata"]["generation"].as_i64().unwrap_or(1);
+            generation += i64::from(before["spec"] != object["spec"]);
+            if let (Some(status), None) = (before.get("status"), object.get("status")) {
+                object["status"] = status.clone();
+            }
+        }
         if let Some(metadata) = object["metadata"].as_object_mut() {
             metadata.entry("uid").or_insert(uid.into());
+            if !self.kinds[index].typed {
+                metadata.entry("generation").or_insert(generation.into());
+            }
             metadata.insert("resourceVersion".to_owned(), self.revision.to_string().into());
         }
         self.record(index, key, change, object);
@@ -184,8 +223,39 @@ impl Store {
         self.revision += 1;
         // A deletion is told with the object as it was last, at the revision of the deletion.
         last["metadata"]["resourceVersion"] = self.revision.to_string().into();
+        self.kinds[index].managers.remove(&key);
         self.record(index, key, Change::Deleted, last);
         true
+    }
+
+    /// Makes what a manager says of the status of an object so: server-side apply.
+    ///
+    /// # Errors
+    /// There is no such object (`None`), or another manager says something else.
+    pub fn apply_status(
+        &mut self,
+        kind: usize,
+        key: &Key,
+        manager: &str,
+        status: &Value,
+        force: bool,
+    ) -> Result<Arc<Value>, Option<String>> {
+        let before = self.kinds[kind].newest(key).ok_or(None)?.clone();
+        let mut object = Value::clone(&before);
+        let managers = self.kinds[kind].managers.entry(key.clone()).or_default();
+        let mut live = object["status"].take();
+        apply::apply(&mut live, managers, manager, status, force).map_err(Some)?;
+        object["status"] = live;
+        if object["status"].is_null() {
+            object.as_object_mut().into_iter().for_each(|fields| _ = fields.remove("status"));
+        }
+        // What changes nothing is no new revision.
+        if object != *before {
+            self.revision += 1;
+            object["metadata"]["resourceVersion"] = self.revision.to_string().into();
+            self.record(kind, key.clone(), Change::Modified, object);
+        }
+        self.kinds[kind].newest(key).cloned().ok_or(None)
     }
 
     fn record(&mut self, kind: usize, key: Key, change: Change, object: Value) {
@@ -206,7 +276,9 @@ impl Store {
                 kind: kind.to_owned(),
                 namespaced,
                 typed: false,
+                served: true,
                 objects: BTreeMap::new(),
+                managers: BTreeMap::new(),
             });
             self.kinds.len() - 1
         })

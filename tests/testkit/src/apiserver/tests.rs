@@ -67,7 +67,8 @@ fn discovery_tells_built_in_and_custom_kinds() {
     assert_eq!(get(&server, "/api").1["versions"], json!(["v1"]));
     let (_, groups) = get(&server, "/apis");
     let names: Vec<&str> = groups["groups"].as_array().unwrap().iter().map(|g| g["name"].as_str().unwrap()).collect();
-    let built_in = ["apps", "batch", "discovery.k8s.io", "networking.k8s.io", "rbac.authorization.k8s.io"];
+    let built_in =
+        ["apps", "batch", "discovery.k8s.io", "events.k8s.io", "networking.k8s.io", "rbac.authorization.k8s.io"];
     assert_eq!(names, [built_in.as_slice(), &["cilium.io"]].concat());
     let (_, list) = get(&server, "/apis/cilium.io/v2");
     assert_eq!(list["resources"][0]["name"], json!("ciliumnetworkpolicies"));
@@ -310,4 +311,104 @@ fn a_stopped_server_refuses_and_comes_back_at_its_address() {
     server.resume();
     let mut watch = Lines::open(&server, "/api/v1/pods?watch=true&resourceVersion=1");
     assert_eq!(watch.event(), event("ADDED", "x", 2));
+}
+
+/// The status and the body of a request that writes.
+fn send(server: &ApiServer, method: &str, target: &str, content: &str, body: &Value) -> (u16, Value) {
+    let body = body.to_string();
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    let head = format!("Host: test\r\nConnection: close\r\nContent-Type: {content}\r\nContent-Length: {}", body.len());
+    write!(stream, "{method} {target} HTTP/1.1\r\n{head}\r\n\r\n{body}").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap_or(Value::Null))
+}
+
+const DOMAINS: &str = "/apis/netsim.dev/v1alpha1/egressdomainpolicies";
+
+fn domain_policy(port: u16) -> Value {
+    json!({"apiVersion": "netsim.dev/v1alpha1", "kind": "EgressDomainPolicy",
+        "metadata": {"name": "p", "namespace": "a"}, "spec": {"port": port}})
+}
+
+#[test]
+fn a_custom_kind_comes_and_goes_with_its_definition() {
+    let server = ApiServer::start(Vec::new());
+    assert_eq!(get(&server, DOMAINS), (404, Value::Null), "plain text, as of a path that nobody serves");
+    assert_eq!(get(&server, "/apis/netsim.dev").0, 404);
+    server.install("netsim.dev/v1alpha1", "EgressDomainPolicy");
+    assert_eq!(get(&server, "/apis/netsim.dev/v1alpha1").0, 200);
+    assert_eq!(get(&server, DOMAINS).1["items"], json!([]));
+    server.apply(domain_policy(1));
+    assert_eq!(
+        get(&server, &DOMAINS.replace("/egress", "/namespaces/a/egress")).1["items"][0]["kind"],
+        "EgressDomainPolicy"
+    );
+    let mut watch = Lines::open(&server, &format!("{DOMAINS}?watch=true&resourceVersion=1"));
+    server.uninstall("egressdomainpolicies");
+    assert_eq!(watch.event(), event("DELETED", "p", 2));
+    assert_eq!(watch.raw(), Ok(None));
+    assert_eq!(get(&server, DOMAINS).0, 404);
+    assert_eq!(get(&server, "/apis").1["groups"].as_array().unwrap().len(), 6);
+    server.install("netsim.dev/v1alpha1", "EgressDomainPolicy");
+    assert_eq!(get(&server, DOMAINS).1["items"], json!([]));
+}
+
+#[test]
+fn a_status_is_applied_by_several_managers() {
+    let server = ApiServer::start(vec![domain_policy(1)]);
+    let path = format!("{}/p/status", DOMAINS.replace("/egress", "/namespaces/a/egress"));
+    let metadata = json!({"name": "p", "namespace": "a"});
+    let apply = |manager: &str, metadata: &Value, status: Value| {
+        let body = json!({"apiVersion": "netsim.dev/v1alpha1", "kind": "EgressDomainPolicy",
+            "metadata": metadata, "status": status});
+        let target = format!("{path}?fieldManager={manager}&force=true");
+        send(&server, "PATCH", &target, "application/apply-patch+yaml", &body)
+    };
+    let entry = |name: &str| json!({"nodes": [{"name": name}]});
+    let mut watch = Lines::open(&server, &format!("{DOMAINS}?watch=true&resourceVersion=1"));
+    assert_eq!(apply("a", &metadata, entry("n1")).1["status"], entry("n1"));
+    assert_eq!(apply("b", &metadata, entry("n2")).1["status"], json!({"nodes": [{"name": "n1"}, {"name": "n2"}]}));
+    assert_eq!([watch.event(), watch.event()], [event("MODIFIED", "p", 2), event("MODIFIED", "p", 3)]);
+    // The spec belongs to its author, who does not touch the status.
+    server.apply(domain_policy(2));
+    let now = &server.objects("egressdomainpolicies")[0];
+    assert_eq!((&now["metadata"]["generation"], &now["status"]["nodes"][1]["name"]), (&json!(2), &json!("n2")));
+    assert_eq!(apply("a", &metadata, json!({})).1["status"], entry("n2"));
+    assert_eq!(apply("a", &metadata, json!({})).1["metadata"]["resourceVersion"], "5", "nothing changes");
+
+    assert_eq!(apply("c", &json!({"name": "p", "uid": "of another"}), json!({})).0, 422);
+    assert_eq!(apply("c", &json!({"name": "q"}), json!({})).0, 400);
+    assert_eq!(send(&server, "PATCH", &path, "application/apply-patch+yaml", &json!({})).0, 422);
+    assert_eq!(send(&server, "PATCH", &path, "application/merge-patch+json", &json!({})).0, 415);
+    assert_eq!(send(&server, "DELETE", &path, "application/json", &json!({})).0, 405);
+    server.forbid("egressdomainpolicies/status");
+    assert_eq!(apply("a", &metadata, entry("n1")).0, 403);
+    server.allow_all();
+    server.delete("egressdomainpolicies", "a", "p");
+    assert_eq!(apply("a", &metadata, entry("n1")).0, 404);
+    assert_eq!(apply("a", &json!({"name": "p", "uid": "of before"}), entry("n1")).0, 409);
+}
+
+#[test]
+fn events_are_created_once_and_checked() {
+    let server = ApiServer::start(Vec::new());
+    let event = |name: &str, note: &str| {
+        json!({"metadata": {"name": name}, "eventTime": "2026-01-01T00:00:00.000000Z", "type": "Warning",
+            "reportingController": "c", "reportingInstance": "i", "action": "Resolve", "reason": "Unresolved",
+            "note": note, "regarding": {"kind": "Pod", "name": "x", "namespace": "a"}})
+    };
+    let create =
+        |body: Value| send(&server, "POST", "/apis/events.k8s.io/v1/namespaces/a/events", "application/json", &body).0;
+    assert_eq!(create(event("x.1", "n")), 201);
+    assert_eq!(create(event("x.1", "n")), 409);
+    assert_eq!(create(event("x.2", &"n".repeat(1025))), 422);
+    let mut elsewhere = event("x.2", "n");
+    elsewhere["regarding"]["namespace"] = "b".into();
+    assert_eq!(create(elsewhere), 422);
+    assert_eq!(server.objects("events").len(), 1);
+    server.forbid("events");
+    assert_eq!(create(event("x.3", "n")), 403);
+    assert!(server.targets().last().unwrap().starts_with("POST /apis/events.k8s.io/"));
 }

@@ -158,6 +158,9 @@ impl Watch {
             self.seen = event.revision;
             return Some(Next::Line(line(event.change.name(), &event.object)));
         }
+        if !store.kinds()[self.kind].served {
+            return Some(Next::End);
+        }
         self.seen = store.revision();
         let bookmarks = control.bookmarks;
         let open = control.open.iter_mut().find(|open| open.id == self.id && open.bookmarks_seen < bookmarks);
