@@ -1,6 +1,6 @@
 //! The command line, as it is typed. Nothing here is looked up or opened.
 
-use crate::agent::names;
+use crate::agent::{learning, names};
 use crate::observe::log::Format;
 use crate::render;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -202,6 +202,12 @@ pub struct NamesArgs {
     /// A DNS server to ask, such as 10.96.0.10 or [fd00::a]:53; repeatable [default: those of /etc/resolv.conf]
     #[arg(long = "dns-server", value_name = "ADDRESS", value_parser = dns_server)]
     pub dns_servers: Vec<SocketAddr>,
+    /// Learn what names stand for from the answers that pods get from the servers of --dns-server; wildcards need it
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub dns_learn: bool,
+    /// The netfilter queue that holds these answers
+    #[arg(long, value_name = "NUMBER", default_value_t = 4712)]
+    pub dns_queue: u16,
     /// The file that keeps what names stand for over a restart [default: none]
     #[arg(long, value_name = "FILE")]
     pub dns_state: Option<PathBuf>,
@@ -232,6 +238,12 @@ pub struct NamesArgs {
 }
 
 impl NamesArgs {
+    /// Whose answers to pods are read.
+    pub fn learning(&self) -> learning::Config {
+        let resolvers = self.dns_servers.iter().filter(|_| self.dns_learn).map(SocketAddr::ip).collect();
+        learning::Config { resolvers, queue: self.dns_queue }
+    }
+
     /// As the agent takes them.
     pub fn config(&self) -> names::Config {
         names::Config {

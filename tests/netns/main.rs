@@ -6,6 +6,7 @@ mod cluster;
 mod fabric_test;
 mod faults;
 mod fixtures;
+mod learning;
 mod names;
 mod queue;
 mod random;
@@ -15,7 +16,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     netsim_testkit::netns::enter();
-    let modules: [fn() -> Vec<Trial>; 7] = [
+    let modules: [fn() -> Vec<Trial>; 8] = [
         fabric_test::trials,
         fixtures::trials,
         random::trials,
@@ -23,6 +24,7 @@ fn main() {
         faults::trials,
         names::trials,
         queue::trials,
+        learning::trials,
     ];
     let trials = modules.into_iter().flat_map(|trials| trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

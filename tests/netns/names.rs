@@ -4,7 +4,7 @@ use crate::cluster::PATIENCE;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use ipnet::IpNet;
 use libtest_mimic::Trial;
-use netsim_enforcer::agent::{self, Config, Reports, names};
+use netsim_enforcer::agent::{self, Config, Reports, learning, names};
 use netsim_enforcer::kernel::{Kernel, Ownership};
 use netsim_enforcer::observe::metrics::TextFormat;
 use netsim_enforcer::render::Options;
@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-const NODE: &str = "node-1";
+pub const NODE: &str = "node-1";
 const NAME: &str = "api.example.com";
 /// The longest that something allowed may be lost on a busy machine.
 const NO_OUTAGE: Duration = Duration::from_millis(500);
@@ -53,7 +53,7 @@ pub fn trials() -> Vec<Trial> {
         .collect()
 }
 
-fn outside(n: u8) -> [IpAddr; 2] {
+pub fn outside(n: u8) -> [IpAddr; 2] {
     let n6 = u16::from(n);
     [Ipv4Addr::new(198, 51, 100, n).into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, n6).into()]
 }
@@ -111,6 +111,7 @@ impl World {
             manage_sysctls: true,
             netns: Some(netns.clone()),
             names,
+            learning: learning::Config::default(),
         };
         let kernel = Kernel::open(Some(&netns), "netsim", ownership).expect("a netlink socket");
         let agent = Agent::start(config, kernel);
@@ -180,15 +181,15 @@ fn to_names(names: &[&str]) -> String {
 const UNRELATED: &str = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {namespace: x, name: other}, \
                          spec: {podSelector: {matchLabels: {app: pod-1-2}}, policyTypes: [Ingress, Egress]}}";
 
-struct Agent {
+pub struct Agent {
     updates: UnboundedSender<Update>,
-    reports: Reports,
+    pub reports: Reports,
     kill: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Agent {
-    fn start(config: Config, kernel: Kernel) -> Self {
+    pub fn start(config: Config, kernel: Kernel) -> Self {
         let (updates, receiver) = unbounded();
         let (kill, killed) = oneshot::channel();
         let reports = Reports::default();
@@ -216,7 +217,7 @@ impl Agent {
     }
 
     /// Everything that there is.
-    fn tell(&self, yaml: &str) {
+    pub fn tell(&self, yaml: &str) {
         let objects = self.apply(yaml);
         for kind in Watched::ALL {
             let keys: HashSet<Key> = objects
@@ -241,13 +242,13 @@ impl Agent {
         Instant::now()
     }
 
-    fn metric(&self, name: &str) -> f64 {
+    pub fn metric(&self, name: &str) -> f64 {
         let text = self.reports.metrics.encode(TextFormat::Prometheus).expect("metrics");
         let lines = text.lines().filter(|line| line.split([' ', '{']).next() == Some(name));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
-    fn wait_metric(&self, name: &str, fits: impl Fn(f64) -> bool) {
+    pub fn wait_metric(&self, name: &str, fits: impl Fn(f64) -> bool) {
         let until = Instant::now() + PATIENCE;
         while !fits(self.metric(name)) {
             assert!(Instant::now() < until, "{name} is {}", self.metric(name));
@@ -256,7 +257,7 @@ impl Agent {
     }
 
     /// Ends it as a SIGKILL would.
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         drop(self.kill.take());
         self.thread.take().expect("it runs").join().expect("it did not panic");
     }

@@ -9,7 +9,7 @@ use netsim_enforcer::render::learn::{Learning, Parts, parts, pods_set};
 use netsim_enforcer::ruleset::text::table;
 use netsim_enforcer::ruleset::{Chain, Hook, Key, Ruleset, Set, SetKind, Statement, Verdict};
 use netsim_enforcer::transaction::replace;
-use netsim_shared::net::{Family, PerFamily};
+use netsim_shared::net::Family;
 use netsim_shared::ports::Protocol;
 use netsim_testkit::netns::{Fabric, Layout, Place, Wiring};
 use rustix::net::netlink::{self, SocketAddrNetlink};
@@ -108,8 +108,7 @@ impl World {
             ["near", "far"].iter().flat_map(|pod| self.fabric.pod(pod).addresses()).collect();
         resolvers.extend(SERVICE.map(ip));
         resolvers.extend(CACHE.map(ip));
-        let pods = PerFamily::from_fn(pods_set);
-        let Parts { mut chains, mut sets } = parts(&Learning { resolvers: &resolvers, pods, queue: QUEUE, via });
+        let Parts { mut chains, mut sets } = parts(&Learning { resolvers, queue: QUEUE, via });
         for family in Family::ALL {
             let learner = self.fabric.pod("learner").address(family).expect("both families");
             let elements = [(Key::Address(learner), None)].into_iter().collect();

@@ -11,6 +11,7 @@
 //! ever opened for want of news: what was enforced stays until something better is known.
 
 mod audit;
+pub mod learning;
 mod lookout;
 pub mod names;
 mod programmer;
@@ -20,16 +21,18 @@ pub use names::{Names, Touched};
 pub use programmer::{Drift, ProgramError, Programmed, Programmer};
 pub use state::{Effect, State};
 
-use crate::kernel::{CommitError, Kernel};
+use crate::kernel::{CommitError, Kernel, Queueing};
 use crate::node::{self, Severity};
 use crate::observe::objects::{self, Identities, Objects};
 use crate::observe::{ByDirection, ByKind, ByResult, CommitResult, Heartbeat, Metrics, Readiness, Status};
-use crate::render::{Changed, Options, UnknownPods};
+use crate::render::{self, Changed, Options, UnknownPods};
 use crate::watch::{Update, Watched};
 use futures::{FutureExt, Stream, StreamExt};
 use ipnet::IpNet;
+use learning::Learning;
 use lookout::{Look, Lookout};
 use netsim_shared::compile::Modes;
+use netsim_shared::dns::DomainName;
 use netsim_shared::policy::Direction;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +62,8 @@ pub struct Config {
     pub netns: Option<PathBuf>,
     /// How names are resolved.
     pub names: names::Config,
+    /// Whose answers to pods are read.
+    pub learning: learning::Config,
 }
 
 /// What an agent tells about itself.
@@ -84,8 +89,6 @@ const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How many lines of a drift are logged.
 const DRIFT_LINES: usize = 20;
-/// Why wildcards stand for nothing.
-const NO_WILDCARDS: Option<&str> = Some("the answers that DNS gives to pods are not learned on this node");
 /// At most so many updates are taken in before the rest of the loop has its turn.
 const UPDATES_AT_ONCE: usize = 1000;
 
@@ -106,6 +109,7 @@ struct Shown {
     policies: usize,
     names: usize,
     unresolved_names: Vec<String>,
+    dns_learning: String,
     peer_sets: usize,
     chains: usize,
     sets: usize,
@@ -121,6 +125,9 @@ struct Agent {
     programmer: Programmer,
     state: State,
     names: Names,
+    learning: Learning,
+    /// Why nothing was learned when it was last looked at, and the names without addresses then.
+    reported: (Option<String>, BTreeSet<DomainName>),
     /// When the oldest change came that the kernel does not have.
     waiting_since: Option<Instant>,
     /// When the kernel is asked again after it did not take a change.
@@ -150,10 +157,21 @@ pub async fn run(
     node_options.manage_sysctls = config.manage_sysctls;
     node_options.pod_blocks.clone_from(&config.pod_cidrs);
     let log = if config.options.audit { audit::listen(&kernel, config.options.log_group).await } else { None };
+    let mut config = config;
+    let learning = match learn(&config.learning, &kernel).await {
+        Ok(learning) => {
+            let queue = config.learning.queue;
+            config.options.learning = Some(learning);
+            Learning::start(kernel.clone(), queue, reports.metrics.names.learning.clone())
+        }
+        Err(why) => Learning::off(why),
+    };
     let mut agent = Agent {
         programmer: Programmer::new(kernel.clone(), config.options.clone()),
         state: State::new(config.modes.clone()),
         names: Names::start(config.names.clone(), reports.metrics.names.clone()),
+        learning,
+        reported: Default::default(),
         waiting_since: None,
         retry: None,
         failing: BTreeMap::new(),
@@ -170,6 +188,26 @@ pub async fn run(
     };
     agent.go(Box::pin(updates), log, end).await;
     agent.names.end().await;
+}
+
+/// How answers to pods are held; or why they are not.
+async fn learn(config: &learning::Config, kernel: &Kernel) -> Result<render::learn::Learning, String> {
+    if config.resolvers.is_empty() {
+        return Err(
+            "the answers that DNS gives to pods are not read: that takes --dns-server, and --dns-learn".to_owned()
+        );
+    }
+    let queueing = kernel.queueing().await.map_err(|error| error.to_string());
+    let via = match queueing.map(|queueing| queueing.via().ok_or(queueing)) {
+        Ok(Ok(via)) => via,
+        Ok(Err(Queueing::Unavailable { why })) | Err(why) => {
+            let why = format!("the kernel cannot hold the answers that DNS gives to pods: {why}");
+            tracing::warn!("{why}");
+            return Err(why);
+        }
+        Ok(Err(other)) => return Err(format!("{other:?}")),
+    };
+    Ok(render::learn::Learning { resolvers: config.resolvers.clone(), queue: config.queue, via })
 }
 
 impl Agent {
@@ -212,6 +250,7 @@ impl Agent {
                         }
                     }
                 }
+                seen = self.learning.next() => self.take_answers(seen).await,
                 _ = verify.tick() => self.verify().await,
                 event = self.names.next() => self.take_names(event).await,
                 look = self.lookout.next() => self.take_look(look),
@@ -337,7 +376,9 @@ impl Agent {
         }
         if self.programmer.is_programmed() {
             // The names of a new ruleset are asked for.
-            self.names.follow(self.programmer.renderer().names());
+            let sets = self.programmer.renderer().names();
+            self.names.follow(sets, self.learning.why_not().as_deref());
+            self.learning.follow(sets.values().flat_map(|set| &*set.patterns));
         }
         self.show();
     }
@@ -362,6 +403,24 @@ impl Agent {
         let touched = self.names.take(event, self.state.compiled());
         if !touched.names.is_empty() {
             self.renew(&touched).await;
+        }
+    }
+
+    /// Takes in answers to pods, and lets them go on when what they say is in force.
+    async fn take_answers(&mut self, first: learning::Seen) {
+        let begun = Instant::now();
+        let (mut round, mut answers) = (first.round, first.answers);
+        while let Some(more) = self.learning.more() {
+            round = more.round;
+            answers.extend(more.answers);
+        }
+        let touched = self.names.learned(answers, self.state.compiled());
+        if !touched.names.is_empty() {
+            self.renew(&touched).await;
+        }
+        if self.programmer.is_programmed() {
+            self.reports.metrics.names.learning.commit.observe(begun.elapsed().as_secs_f64());
+            self.learning.in_force(round);
         }
     }
 
@@ -497,9 +556,11 @@ impl Agent {
     /// Says what is wrong with policies on this node, once everything was listed.
     fn report(&mut self) {
         let Some(objects) = self.reports.objects.as_ref().filter(|_| self.state.compiled().is_some()) else { return };
-        if std::mem::take(&mut self.unreported) {
+        let news = (self.learning.why_not(), self.names.unresolved_names());
+        if std::mem::take(&mut self.unreported) || news != self.reported {
             let subjects = objects::subjects(self.state.index(), &self.identities, &self.config.options.node);
-            objects.want(objects::wanted(subjects, NO_WILDCARDS, &BTreeSet::new()));
+            objects.want(objects::wanted(subjects, news.0.as_deref(), &news.1));
+            self.reported = news;
         }
     }
 
@@ -522,6 +583,7 @@ impl Agent {
             policies: self.state.index().policies().len(),
             names: self.names.count(),
             unresolved_names: self.names.unresolved(),
+            dns_learning: self.learning.why_not().unwrap_or_else(|| "on".to_owned()),
             peer_sets: self.programmer.renderer().peer_sets(),
             chains: ruleset.chains.len(),
             sets: ruleset.sets.len(),

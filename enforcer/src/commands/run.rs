@@ -62,6 +62,7 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
         manage_sysctls: args.manage_sysctls,
         netns: args.kernel.netns.clone(),
         names: args.names.config(),
+        learning: args.names.learning(),
     };
     agent::run(config, kernel, updates, reports, end).await;
     tracing::info!("stopped; what was enforced stays enforced, `netsim-enforcer cleanup` takes it out");

@@ -7,6 +7,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 /// The label of questions about names.
@@ -74,6 +75,52 @@ pub struct NamesMetrics {
     pub oldest_answer: FloatGauge,
     /// How often the state of names could not be written.
     pub state_failures: Counter,
+    /// About the answers that pods get.
+    pub learning: LearningMetrics,
+}
+
+/// Handles of the metrics about answers of DNS to pods; clones share the values.
+#[derive(Debug, Clone)]
+pub struct LearningMetrics {
+    /// 1 while they are read.
+    pub active: Gauge,
+    /// Packets that were held.
+    pub held: Counter,
+    /// Packets that went on before what they say was in force.
+    pub late: Counter,
+    /// Packets that came too fast, or made no sense; they passed.
+    pub lost: Counter,
+    /// How often the agent was too far behind to be told of answers.
+    pub crowded: Counter,
+    /// From the reading of answers to the kernel's answer, in seconds.
+    pub commit: Histogram,
+}
+
+impl Default for LearningMetrics {
+    fn default() -> Self {
+        LearningMetrics {
+            active: Gauge::default(),
+            held: Counter::default(),
+            late: Counter::default(),
+            lost: Counter::default(),
+            crowded: Counter::default(),
+            commit: Histogram::new(exponential_buckets(0.0001, 2.0, 12)),
+        }
+    }
+}
+
+impl LearningMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("dns_learning", "Whether answers of DNS to pods are read", self.active.clone());
+        registry.register("dns_held_answers", "Packets with answers that were held", self.held.clone());
+        let late = "Packets that went on before what they say was in force";
+        registry.register("dns_late_answers", late, self.late.clone());
+        registry.register("dns_unread_answers", "Packets that passed unread", self.lost.clone());
+        let crowded = "Times that the agent was too far behind to be told of answers";
+        registry.register("dns_crowded", crowded, self.crowded.clone());
+        let commit = "From the reading of answers until what they say is in force";
+        registry.register_with_unit("dns_learning_duration", commit, Unit::Seconds, self.commit.clone());
+    }
 }
 
 impl NamesMetrics {
@@ -93,6 +140,7 @@ impl NamesMetrics {
         registry.register_with_unit("dns_oldest_answer", oldest, Unit::Seconds, self.oldest_answer.clone());
         let failures = "Times that the state of names could not be written";
         registry.register("dns_state_failures", failures, self.state_failures.clone());
+        self.learning.register(registry);
         ByResolution::ALL.iter().for_each(|result| drop(self.resolutions.get_or_create(&ByResolution { result })));
         REASONS.iter().for_each(|reason| drop(self.refused.get_or_create(&ByReason { reason: reason.as_str() })));
     }

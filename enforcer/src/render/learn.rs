@@ -25,7 +25,7 @@ use super::frame::digit;
 use crate::ruleset::{
     CT_UNTRACKED, Chain, Field, Hook, Key, Name, Rule, Set, SetKind, Statement, Verdict, Via, protocol_number,
 };
-use netsim_shared::net::{Family, PerFamily};
+use netsim_shared::net::Family;
 use netsim_shared::ports::Protocol;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -38,12 +38,9 @@ const PROTOCOLS: [Protocol; 2] = [Protocol::Udp, Protocol::Tcp];
 
 /// Whose answers are held, for whom, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Learning<'a> {
+pub struct Learning {
     /// The resolvers: addresses of Services, of the servers behind them, or both.
-    pub resolvers: &'a [IpAddr],
-    /// The set of the node's pods in a family whose answers are held. It has to be in the ruleset:
-    /// [`SetKind::Addresses`].
-    pub pods: PerFamily<Name>,
+    pub resolvers: Vec<IpAddr>,
     /// The number of the queue.
     pub queue: u16,
     /// What the kernel has for it, see [`Queueing`](crate::kernel::Queueing).
@@ -59,7 +56,7 @@ pub struct Parts {
     pub sets: BTreeMap<Name, Arc<Set>>,
 }
 
-/// The name of the set of pods that learn, for who has no other.
+/// The name of the set of the pods that learn.
 pub fn pods_set(family: Family) -> Name {
     format!("dns_pods{}", digit(family)).into()
 }
@@ -73,7 +70,7 @@ fn sources_set(family: Family) -> Name {
 }
 
 /// What holds the answers of resolvers; nothing, when there are none.
-pub fn parts(learning: &Learning<'_>) -> Parts {
+pub fn parts(learning: &Learning) -> Parts {
     let mut parts = Parts::default();
     let of = |family| learning.resolvers.iter().filter(move |address| Family::of(**address) == family);
     let families: Vec<Family> = Family::ALL.into_iter().filter(|family| of(*family).next().is_some()).collect();
@@ -105,8 +102,8 @@ pub fn parts(learning: &Learning<'_>) -> Parts {
             rule.extend([genuine.clone(), Statement::Queue { number: learning.queue, via: learning.via }]);
             rule
         };
-        add(&answers, None, families.iter().flat_map(|family| tracked(learning, *family)).map(held).collect());
-        add(&untracked, None, families.iter().map(|family| held(by_packet(learning, *family))).collect());
+        add(&answers, None, families.iter().flat_map(|family| tracked(*family)).map(held).collect());
+        add(&untracked, None, families.iter().map(|family| held(by_packet(*family))).collect());
     }
     parts
 }
@@ -124,20 +121,20 @@ fn dispatch(answers: &str, untracked: &str) -> Vec<Rule> {
 
 /// An answer, by its connection. The pod comes first: most who ask do not learn, and all who ask, ask
 /// a resolver.
-fn tracked(learning: &Learning<'_>, family: Family) -> [Rule; 2] {
+fn tracked(family: Family) -> [Rule; 2] {
     [Field::CtOriginalDestination(family), Field::CtDestination(family)].map(|server| {
         vec![
-            Statement::InSet(vec![Field::CtSource(family)], learning.pods.get(family).clone()),
+            Statement::InSet(vec![Field::CtSource(family)], pods_set(family)),
             Statement::InSet(vec![server], servers_set(family)),
         ]
     })
 }
 
 /// An answer, by the addresses and the port of the packet.
-fn by_packet(learning: &Learning<'_>, family: Family) -> Rule {
+fn by_packet(family: Family) -> Rule {
     let source = vec![Field::Source(family), Field::Protocol, Field::SourcePort];
     vec![
-        Statement::InSet(vec![Field::Destination(family)], learning.pods.get(family).clone()),
+        Statement::InSet(vec![Field::Destination(family)], pods_set(family)),
         Statement::InSet(source, sources_set(family)),
     ]
 }
@@ -150,8 +147,7 @@ mod tests {
 
     fn with(resolvers: &[&str]) -> Parts {
         let resolvers: Vec<IpAddr> = resolvers.iter().map(|address| address.parse().unwrap()).collect();
-        let pods = PerFamily::from_fn(pods_set);
-        parts(&Learning { resolvers: &resolvers, pods, queue: 4712, via: Via::Compat })
+        parts(&Learning { resolvers, queue: 4712, via: Via::Compat })
     }
 
     #[test]

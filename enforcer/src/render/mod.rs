@@ -48,6 +48,8 @@ pub struct Options {
     /// set of ports, with sets of peers of its own. A packet's way does not get longer with the
     /// number of policies that isolate a pod.
     pub many_lines: usize,
+    /// How answers of DNS to pods with names in their rules are held; `None`: they are not.
+    pub learning: Option<learn::Learning>,
 }
 
 impl Default for Options {
@@ -59,6 +61,7 @@ impl Default for Options {
             mark_mask: 0xffff_0000,
             log_group: 4712,
             many_lines: 16,
+            learning: None,
         }
     }
 }
@@ -255,6 +258,9 @@ impl Renderer {
                 new.set(frame::self_set(direction, family), Set::new(SetKind::Pairs(family), elements));
             }
         }
+        if let Some(learning) = &self.options.learning {
+            learn(learning, &locals, &self.egress, &mut new);
+        }
         self.ruleset = new.new;
         let sets = [(Direction::Ingress, &self.ingress), (Direction::Egress, &self.egress)];
         let sets = sets.into_iter().flat_map(|(direction, peers)| peers.names_sets(compiled.side(direction)));
@@ -307,6 +313,27 @@ fn keep<T: PartialEq>(old: Option<&Arc<T>>, new: T) -> Arc<T> {
     match old {
         Some(old) if **old == new => old.clone(),
         _ => Arc::new(new),
+    }
+}
+
+/// Adds what holds the answers to the node's pods that may reach names, if there are any.
+fn learn(learning: &learn::Learning, locals: &[Local], egress: &Peers, out: &mut Next<'_>) {
+    let groups = egress.groups_with_names();
+    let learners: Vec<&Local> = locals.iter().filter(|local| groups.contains(&local.egress)).collect();
+    if learners.is_empty() {
+        return;
+    }
+    for family in Family::ALL {
+        let addresses = learners.iter().filter_map(|local| *local.addresses.get(family));
+        let elements = addresses.map(|address| (Key::Address(address), None)).collect();
+        out.set(learn::pods_set(family), Set::new(SetKind::Addresses(family), elements));
+    }
+    let learn::Parts { chains, sets } = learn::parts(learning);
+    for (name, chain) in chains {
+        out.chain(name, Arc::unwrap_or_clone(chain));
+    }
+    for (name, set) in sets {
+        out.set(name, Arc::unwrap_or_clone(set));
     }
 }
 

@@ -373,6 +373,12 @@ impl Peers {
         })
     }
 
+    /// The groups that may reach names.
+    pub fn groups_with_names(&self) -> BTreeSet<GroupId> {
+        let names = |lines: &Vec<Line>| lines.iter().any(|line| matches!(line, Line::Names(..)));
+        self.groups.iter().filter(|(_, lines)| names(lines)).map(|(group, _)| *group).collect()
+    }
+
     /// How many sets of peers there are.
     pub fn count(&self) -> usize {
         self.ids.len()

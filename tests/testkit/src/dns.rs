@@ -1,8 +1,9 @@
-//! A DNS server on loopback, over UDP, that answers as it is told: names with addresses that come and go, answers that
+//! A DNS server, on loopback or in a namespace, that answers as it is told: names with addresses that come and go, answers that
 //! take turns, failures. Enough of the protocol for a resolver that asks for A and AAAA.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -51,7 +52,28 @@ impl DnsServer {
     /// # Panics
     /// If there is no socket to be had on loopback.
     pub fn start() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket on loopback");
+        Self::serve(UdpSocket::bind("127.0.0.1:0").expect("a socket on loopback"))
+    }
+
+    /// Starts one at an address, over UDP and TCP, in the network namespace of the calling thread.
+    ///
+    /// # Panics
+    /// If the address is not to be had.
+    pub fn start_at(address: SocketAddr) -> Self {
+        let server = Self::serve(UdpSocket::bind(address).expect("the address"));
+        let listener = TcpListener::bind(address).expect("the address");
+        let state = Arc::clone(&server.state);
+        // It listens until the process ends.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let state = Arc::clone(&state);
+                std::thread::spawn(move || serve_stream(stream, &state));
+            }
+        });
+        server
+    }
+
+    fn serve(socket: UdpSocket) -> Self {
         socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout");
         let address = socket.local_addr().expect("an address");
         let state = Arc::new(Mutex::new(State::default()));
@@ -103,6 +125,23 @@ impl Drop for DnsServer {
     fn drop(&mut self) {
         lock(&self.state).ended = true;
         _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Answers over TCP until the other end has enough.
+fn serve_stream(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
+    loop {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).ok()?;
+        let mut query = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut query).ok()?;
+        let answer = answer(&query, &mut lock(state))?;
+        let framed = [&u16::try_from(answer.len()).ok()?.to_be_bytes()[..], &answer].concat();
+        // In two pieces, as it may happen.
+        let (head, tail) = framed.split_at(framed.len() / 2);
+        stream.set_nodelay(true).ok()?;
+        stream.write_all(head).ok()?;
+        stream.write_all(tail).ok()?;
     }
 }
 

@@ -29,6 +29,7 @@ use netsim_shared::dns::refuse::{Reason, Refusals};
 use netsim_shared::dns::resolver::{Resolver, TIMEOUT};
 use netsim_shared::dns::schedule::{Ended, Jitter, Query, Schedule, ScheduleOptions};
 use netsim_shared::dns::store::StoreOptions;
+use netsim_shared::dns::wire::SeenAnswer;
 use netsim_shared::dns::{DomainName, NamePattern, Timestamp};
 use netsim_shared::net::Family;
 use std::collections::{BTreeMap, BTreeSet};
@@ -157,8 +158,9 @@ impl Names {
         self.refusals.pods.extend(pods);
     }
 
-    /// Follows the sets of a ruleset: their names are asked for, others no longer.
-    pub fn follow(&mut self, sets: &BTreeMap<Name, NamesSet>) {
+    /// Follows the sets of a ruleset: their names are asked for, others no longer. `no_wildcards` is why nothing is
+    /// learned of names that cannot be asked for.
+    pub fn follow(&mut self, sets: &BTreeMap<Name, NamesSet>, no_wildcards: Option<&str>) {
         // A set of that name is for the same names as before: no number is used twice.
         if sets.keys().eq(&self.followed) {
             return;
@@ -168,10 +170,8 @@ impl Names {
         let exact: BTreeSet<DomainName> = patterns.iter().filter_map(|pattern| pattern.exact()).cloned().collect();
         let wildcards: BTreeSet<NamePattern> =
             patterns.into_iter().filter(|pattern| pattern.exact().is_none()).cloned().collect();
-        for pattern in wildcards.difference(&self.wildcards) {
-            tracing::warn!(
-                "`{pattern}` can not be asked for, so it stands only for those of its names that are also written out"
-            );
+        for (pattern, why) in wildcards.difference(&self.wildcards).zip(no_wildcards.iter().cycle()) {
+            tracing::warn!("`{pattern}` stands only for those of its names that are also written out: {why}");
         }
         self.wildcards = wildcards;
         if exact == self.watched {
@@ -263,14 +263,26 @@ impl Names {
         }
     }
 
+    /// Takes in the answers that pods get. Says which names have other addresses now.
+    pub fn learned(&mut self, answers: Vec<SeenAnswer>, compiled: Option<&Compiled>) -> Touched {
+        let mut touched = Touched::default();
+        for Answer { question, family, .. } in answers.iter().map(|seen| &seen.answer) {
+            tracing::debug!(name = %question, %family, "an answer to a pod");
+        }
+        for SeenAnswer { answer, .. } in answers {
+            touched.extend(self.learn(&answer.question, answer.family, answer.read(), compiled));
+        }
+        self.tell_evicted(&touched);
+        if !touched.names.is_empty() {
+            // It is written in its own time.
+            self.unsaved = true;
+            self.due = self.due.min(Timer::now());
+        }
+        touched
+    }
+
     /// Takes in what came of a question about a family of a name, whoever asked it.
-    pub fn learn(
-        &mut self,
-        name: &DomainName,
-        family: Family,
-        reading: Reading,
-        compiled: Option<&Compiled>,
-    ) -> Touched {
+    fn learn(&mut self, name: &DomainName, family: Family, reading: Reading, compiled: Option<&Compiled>) -> Touched {
         self.metrics.resolutions.get_or_create(&ByResolution::of(&reading.outcome)).inc();
         if reading.ignored > 0 {
             tracing::debug!(%name, records = reading.ignored, "records that have nothing to do with the question");
@@ -401,6 +413,11 @@ impl Names {
     pub fn unresolved(&self) -> Vec<String> {
         let why = |name: &DomainName| Some(format!("{name}: {}", self.known.why_unresolved(name)?));
         self.watched.iter().filter_map(why).collect()
+    }
+
+    /// The same without why.
+    pub fn unresolved_names(&self) -> BTreeSet<DomainName> {
+        self.watched.iter().filter(|name| self.known.why_unresolved(name).is_some()).cloned().collect()
     }
 
     /// How many names are asked for.
