@@ -30,6 +30,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use ipnet::IpNet;
 use lookout::{Look, Lookout};
 use netsim_shared::compile::Modes;
+use netsim_shared::dns::DomainName;
 use netsim_shared::policy::Direction;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,6 +135,8 @@ struct Agent {
     identities: Identities,
     /// Something came that may change what is wrong with policies.
     unreported: bool,
+    /// The names of which it was said that they never had an address.
+    never_resolved: BTreeSet<DomainName>,
     /// When drift is looked for next: a costly look is followed by a longer pause.
     verify_at: Timer,
 }
@@ -163,6 +166,7 @@ pub async fn run(
         pod_cidrs: Vec::new(),
         identities: Identities::default(),
         unreported: true,
+        never_resolved: BTreeSet::new(),
         verify_at: Timer::now(),
         config,
         reports,
@@ -497,9 +501,12 @@ impl Agent {
     /// Says what is wrong with policies on this node, once everything was listed.
     fn report(&mut self) {
         let Some(objects) = self.reports.objects.as_ref().filter(|_| self.state.compiled().is_some()) else { return };
+        let never_resolved = self.names.never_resolved();
+        self.unreported |= never_resolved != self.never_resolved;
         if std::mem::take(&mut self.unreported) {
             let subjects = objects::subjects(self.state.index(), &self.identities, &self.config.options.node);
-            objects.want(objects::wanted(subjects, NO_WILDCARDS, &BTreeSet::new()));
+            objects.want(objects::wanted(subjects, NO_WILDCARDS, &never_resolved));
+            self.never_resolved = never_resolved;
         }
     }
 

@@ -403,6 +403,11 @@ impl Names {
         self.watched.iter().filter_map(why).collect()
     }
 
+    /// The names that never stood for an address, as far as anybody remembers.
+    pub fn never_resolved(&self) -> BTreeSet<DomainName> {
+        self.watched.iter().filter(|name| self.known.never_resolved(name)).cloned().collect()
+    }
+
     /// How many names are asked for.
     pub fn count(&self) -> usize {
         self.watched.len()
