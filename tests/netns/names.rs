@@ -505,8 +505,8 @@ fn shipped() {
     // It says so in its log, its status and the object's, and is ready all the same.
     cluster.agents[NODE].wait_message("stands for no address, so connections to it are denied: there is no such name");
     assert_eq!(reached(&cluster), 0);
-    let (_, status) = cluster.agents[NODE].get("/status");
-    assert!(status.contains(&format!("{NAME}: there is no such name")), "{status}");
+    let why = format!("{NAME}: there is no such name");
+    until("the status says nothing", &|| cluster.agents[NODE].get("/status").1.contains(&why));
     let in_api = || cluster.api.objects("egressdomainpolicies").iter().any(|o| o.to_string().contains("NeverResolved"));
     until("the object says nothing", &in_api);
     dns.set(NAME, 1, outside.addresses());
