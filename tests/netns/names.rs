@@ -1,6 +1,6 @@
 //! Names in policies, with packets: the agent as it runs, in this process, and a DNS server that answers as it is told.
 
-use crate::cluster::PATIENCE;
+use crate::cluster::{Cluster, PATIENCE};
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use ipnet::IpNet;
 use libtest_mimic::Trial;
@@ -18,6 +18,7 @@ use netsim_shared::object::Object;
 use netsim_shared::ports::Protocol;
 use netsim_testkit::dns::{DnsServer, Mood};
 use netsim_testkit::netns::{Fabric, Layout, Outcome, Probe, Try, Wiring};
+use serde_json::json;
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ const NAME: &str = "api.example.com";
 const NO_OUTAGE: Duration = Duration::from_millis(500);
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 9] = [
+    let tests: [(&str, fn()); 10] = [
         ("a_name_is_reached_once_it_is_resolved_and_nothing_else_is", resolved),
         ("expiry_stops_new_connections_and_no_established_ones", expiry),
         ("a_rule_that_goes_cuts_what_it_allowed", rule_goes),
@@ -40,6 +41,7 @@ pub fn trials() -> Vec<Trial> {
         ("a_restart_begins_with_what_was_known", restarted),
         ("a_hundred_rotating_addresses_are_all_reached", rotation),
         ("an_address_that_comes_to_be_a_pods_is_no_names", becomes_a_pod),
+        ("the_agent_as_shipped_resolves_reports_and_restarts", shipped),
         ("others_who_edit_the_sets_of_names_are_put_right", edited),
     ];
     tests
@@ -222,10 +224,11 @@ impl Agent {
         for kind in Watched::ALL {
             let keys: HashSet<Key> = objects
                 .iter()
-                .filter_map(|object| match (kind, object) {
-                    (Watched::Namespaces, Object::Namespace(ns)) => Some((Box::default(), ns.name.clone())),
-                    (Watched::Pods, Object::Pod(pod)) => Some((pod.namespace.clone(), pod.name.clone())),
-                    (Watched::Policies, Object::NetworkPolicy(p)) => Some((p.namespace.clone(), p.name.clone())),
+                .filter(|object| Watched::of(object) == Some(kind))
+                .filter_map(|object| match object {
+                    Object::Namespace(ns) => Some((Box::default(), ns.name.clone())),
+                    Object::Pod(pod) => Some((pod.namespace.clone(), pod.name.clone())),
+                    Object::NetworkPolicy(p) => Some((p.namespace.clone(), p.name.clone())),
                     _ => None,
                 })
                 .collect();
@@ -472,6 +475,69 @@ fn becomes_a_pod() {
     let others: String = world.cluster().split("---\n").filter(|text| text.contains("name: pod-1-2")).collect();
     agent.change(&others);
     assert_eq!(reached(), 0, "it is a pod's from the commit on");
+}
+
+fn shipped() {
+    let dns = DnsServer::start();
+    let directory = std::env::temp_dir().join(format!("netsim-names-{}-shipped", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a temporary directory");
+    let state = directory.join("state.json").display().to_string();
+    let server = dns.address().to_string();
+    let options = ["--dns-server", &server, "--dns-state", &state, "--dns-min-ttl", "1s", "--dns-grace", "2s"];
+    let mut cluster = Cluster::new(1, 1, Wiring::Bridged, &options);
+    cluster.api.install("netsim.dev/v1alpha1", "EgressDomainPolicy");
+    cluster.api.apply(json!({
+        "apiVersion": "netsim.dev/v1alpha1", "kind": "EgressDomainPolicy",
+        "metadata": {"namespace": "x", "name": "outside"},
+        "spec": {"podSelector": {}, "egress": [{"to": [{"domainNames": [NAME]}], "ports": [{"port": 443}]}]},
+    }));
+    cluster.start_agents();
+    let outside = cluster.fabric.outside();
+    outside.listen(Protocol::Tcp, 443);
+    let probes = Family::ALL.map(|family| Probe::tcp(&cluster.pod("pod-1-1"), outside.at(family, 443)));
+    let reached = |cluster: &Cluster| cluster.fabric.probe_all(&probes).iter().filter(|o| o.passed()).count();
+    let until = |what: &str, done: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        while !done() {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    // It says so in its log, its status and the object's, and is ready all the same.
+    cluster.agents[NODE].wait_message("stands for no address, so connections to it are denied: there is no such name");
+    assert_eq!(reached(&cluster), 0);
+    let why = format!("{NAME}: there is no such name");
+    until("the status says nothing", &|| cluster.agents[NODE].get("/status").1.contains(&why));
+    let in_api = || cluster.api.objects("egressdomainpolicies").iter().any(|o| o.to_string().contains("NeverResolved"));
+    until("the object says nothing", &in_api);
+    dns.set(NAME, 1, outside.addresses());
+    until("the name is not reached", &|| reached(&cluster) == 2);
+    until("the object still says so", &|| !in_api());
+    // It asks again and again, and nothing of that is a change of rules.
+    let (asked, programmed) = (dns.asked(), cluster.agents[NODE].programmed());
+    until("nothing is asked", &|| dns.asked() >= asked + 4);
+    assert_eq!(cluster.agents[NODE].programmed(), programmed);
+    // Killed, and started again, while no server answers.
+    dns.set(NAME, 600, outside.addresses());
+    let known = |text: String| text.contains("203.0.113.7") && text.contains("2001:db8::7");
+    let (asked, written) = (dns.asked(), || std::fs::read_to_string(&state).is_ok_and(known));
+    until("nothing is asked", &|| dns.asked() >= asked + 2);
+    std::fs::remove_file(&state).expect("it was written");
+    until("nothing is written", &written);
+    dns.be(Mood::Silent);
+    let storm = cluster.fabric.storm(probes.clone()).every(Duration::from_millis(2)).start();
+    for _ in 0..3 {
+        cluster.agents.get_mut(NODE).expect("an agent").kill();
+        assert!(storm.wait_tries(Instant::now(), 20));
+        let agent = cluster.agent(NODE);
+        agent.wait_ready();
+        cluster.agents.insert(NODE.to_owned(), agent);
+    }
+    assert!(storm.wait_tries(Instant::now(), 50));
+    let outage = Try::longest_outage(&storm.stop());
+    assert!(outage < NO_OUTAGE, "lost for {outage:?}");
+    assert_eq!(cluster.agents.get_mut(NODE).expect("an agent").terminate(), 0);
+    _ = std::fs::remove_dir_all(&directory);
 }
 
 fn edited() {

@@ -141,6 +141,7 @@ struct Agent {
     identities: Identities,
     /// Something came that may change what is wrong with policies.
     unreported: bool,
+    /// The names of which it was said that they never had an address.
     /// When drift is looked for next: a costly look is followed by a longer pause.
     verify_at: Timer,
 }
@@ -556,7 +557,7 @@ impl Agent {
     /// Says what is wrong with policies on this node, once everything was listed.
     fn report(&mut self) {
         let Some(objects) = self.reports.objects.as_ref().filter(|_| self.state.compiled().is_some()) else { return };
-        let news = (self.learning.why_not(), self.names.unresolved_names());
+        let news = (self.learning.why_not(), self.names.never_resolved());
         if std::mem::take(&mut self.unreported) || news != self.reported {
             let subjects = objects::subjects(self.state.index(), &self.identities, &self.config.options.node);
             objects.want(objects::wanted(subjects, news.0.as_deref(), &news.1));

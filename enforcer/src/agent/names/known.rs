@@ -205,6 +205,11 @@ impl Known {
         Some(if *v4 == Last::NoAddress { v6 } else { v4 })
     }
 
+    /// Whether a name was asked for, and stood for no address as long as anybody remembers.
+    pub fn never_resolved(&self, name: &DomainName) -> bool {
+        self.why_unresolved(name).is_some() && !self.seen.knows(name)
+    }
+
     /// Whether the resolver fails for a name whose addresses are kept.
     pub fn is_kept(&self, name: &DomainName) -> bool {
         let standing = Family::ALL.map(|family| self.standing(name, family));
@@ -317,11 +322,16 @@ mod tests {
         world.outcome("a.example.com", Family::V4, Outcome::NoAddress, 1);
         world.outcome("a.example.com", Family::V6, Outcome::Failed(Failure::Timeout), 1);
         assert_eq!(world.known.why_unresolved(&name).unwrap().to_string(), "no answer came in time");
+        assert!(world.known.never_resolved(&name));
         world.answer("a.example.com", &[("198.51.100.1", 60)], 2);
         assert_eq!(world.known.why_unresolved(&name), None);
         assert!(!world.known.is_kept(&name));
         world.outcome("a.example.com", Family::V4, Outcome::Failed(Failure::Timeout), 3);
         assert!(world.known.is_kept(&name));
+        // It ended, and there is nothing any more: but it was there.
+        world.answer("a.example.com", &[], 4);
+        _ = world.known.advance(world.at(200));
+        assert!(world.known.why_unresolved(&name).is_some() && !world.known.never_resolved(&name));
         world.known.forget_questions(&BTreeSet::new());
         assert!(world.known.last.is_empty());
     }

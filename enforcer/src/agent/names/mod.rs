@@ -415,9 +415,9 @@ impl Names {
         self.watched.iter().filter_map(why).collect()
     }
 
-    /// The same without why.
-    pub fn unresolved_names(&self) -> BTreeSet<DomainName> {
-        self.watched.iter().filter(|name| self.known.why_unresolved(name).is_some()).cloned().collect()
+    /// The names that never stood for an address, as far as anybody remembers.
+    pub fn never_resolved(&self) -> BTreeSet<DomainName> {
+        self.watched.iter().filter(|name| self.known.never_resolved(name)).cloned().collect()
     }
 
     /// How many names are asked for.

@@ -35,6 +35,11 @@ impl Seen {
         *end = until.max(*end);
     }
 
+    /// Whether a name stood for any address.
+    pub fn knows(&self, name: &DomainName) -> bool {
+        self.names.contains_key(name)
+    }
+
     /// Forgets what is long ago, and the oldest if it is too much.
     pub fn prune(&mut self, now: Instant) {
         let mut least = now;
