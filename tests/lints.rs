@@ -17,7 +17,7 @@ use netsim_shared::evaluate::{Addresses, Party, allowed_ports};
 use netsim_shared::ingest::{Keep, ingest_keeping};
 use netsim_shared::net::Family;
 use netsim_shared::object::Object;
-use netsim_shared::policy::{Direction, NetworkPolicy, Peer, PortMatch};
+use netsim_shared::policy::{Direction, NetworkPolicy, Peer, PolicyKind, PortMatch};
 use netsim_shared::ports::PortSet;
 use netsim_testkit::arbitrary::{Cluster, cluster, outside};
 use netsim_testkit::command::{root, text_of};
@@ -203,7 +203,9 @@ fn on_random_clusters(id: &'static str, property: impl Fn(&Cluster, &[Finding]) 
 
 /// The policy of a finding.
 fn policy_of<'i>(index: &'i ClusterIndex, finding: &Finding) -> &'i NetworkPolicy {
-    let key = (finding.object.namespace.clone().unwrap(), finding.object.name.clone());
+    let kinds = [PolicyKind::NetworkPolicy, PolicyKind::EgressDomainPolicy];
+    let kind = kinds.into_iter().find(|kind| kind.kind() == finding.object.kind.as_ref()).unwrap();
+    let key = (finding.object.namespace.clone().unwrap(), kind.name_of(&finding.object.name));
     index.policy(&key).unwrap()
 }
 

@@ -157,7 +157,7 @@ pub fn something_decides(ingested: &Ingested) -> Result<(), LoadError> {
     let found = if ignored.is_empty() { "nothing at all".to_owned() } else { ignored.join(", ") };
     let error = Diagnostic::error("the input holds no object that decides connectivity");
     Err(LoadError::one(
-        error.help(format!("found: {found}; pods, workloads, namespaces, services and NetworkPolicies are looked at")),
+        error.help(format!("found: {found}; pods, workloads, namespaces, services, NetworkPolicies and EgressDomainPolicies are looked at")),
     ))
 }
 
