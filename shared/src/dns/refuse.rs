@@ -205,9 +205,8 @@ mod tests {
 
     #[test]
     fn public_is_what_is_not_refused() {
-        let refused = |address: u128| {
-            Refusals::default().reason(crate::net::from_number(Family::V4, address)).is_some()
-        };
+        let refused =
+            |address: u128| Refusals::default().reason(crate::net::from_number(Family::V4, address)).is_some();
         let ranges = public_ranges(Family::V4);
         assert!(ranges.len() > 5);
         for range in &ranges {

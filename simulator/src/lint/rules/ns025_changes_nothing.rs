@@ -162,9 +162,7 @@ fn reason<'l, 'c>(cover: &Cover<'_, '_>, others: &[&'l Line<'c>], line: &Line<'_
     }
     let rules = fewest(others, |fewer| cover.covers(fewer, line));
     let mutual = match rules.as_slice() {
-        [one] => {
-            selector_implies(&one.policy.pod_selector, &line.policy.pod_selector) && cover.covers(&[line], one)
-        }
+        [one] => selector_implies(&one.policy.pod_selector, &line.policy.pod_selector) && cover.covers(&[line], one),
         _ => false,
     };
     Some(Reason { rules, mutual })

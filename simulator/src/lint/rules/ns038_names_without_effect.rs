@@ -123,7 +123,8 @@ impl<'c> Judge<'_, 'c> {
 
     fn beside(&self, slots: impl Iterator<Item = &'c PolicySlot>) -> Beside<'c> {
         let others = slots.filter(|slot| !holds_names(slot));
-        let lines = others.flat_map(|slot| (0..).zip(&slot.rules).map(move |(number, rule)| Line { slot, number, rule }));
+        let lines =
+            others.flat_map(|slot| (0..).zip(&slot.rules).map(move |(number, rule)| Line { slot, number, rule }));
         let lines: Vec<Line<'c>> = lines.collect();
         let open = self.public.iter().map(|(family, classes)| (*family, self.open(&lines, classes))).collect();
         Beside { lines, open }
@@ -155,7 +156,9 @@ impl<'c> Judge<'_, 'c> {
         for (beside, pods) in beside {
             for ((family, open), (_, classes)) in beside.open.iter().zip(&self.public) {
                 let ports = what_counts(&compiled.ports, open);
-                if ports.is_empty() {
+                let having: BTreeSet<EndpointId> =
+                    pods.iter().copied().filter(|id| self.has_family(*id, *family)).collect();
+                if ports.is_empty() || having.is_empty() != pods.is_empty() {
                     continue;
                 }
                 let enough = |lines: &[Line<'_>]| ports.difference(&self.open(lines, classes)).is_empty();
@@ -163,22 +166,25 @@ impl<'c> Judge<'_, 'c> {
                 let same = |undone: &&mut Undone<'_>| undone.ports == ports && undone.by == by;
                 match all.iter_mut().find(same) {
                     Some(undone) => {
-                        undone.pods.extend(pods);
+                        undone.pods.extend(having);
                         if !undone.families.contains(family) {
                             undone.families.push(*family);
                         }
                     }
-                    None => all.push(Undone { families: vec![*family], ports, by, pods: pods.clone() }),
+                    None => all.push(Undone { families: vec![*family], ports, by, pods: having }),
                 }
             }
         }
         all.iter().map(|undone| self.told(at, compiled, undone, selected)).collect()
     }
 
+    fn has_family(&self, id: EndpointId, family: Family) -> bool {
+        self.context.compiled.entry(id).is_some_and(|entry| entry.as_peer.get(family).is_some())
+    }
+
     fn told(&self, at: &RuleAt<'_>, compiled: &CompiledRule, undone: &Undone<'_>, selected: usize) -> Found {
-        let name = |line: &Line<'_>| {
-            format!("{} of {}", rule_path(Direction::Egress, line.number), line.slot.policy.name)
-        };
+        let name =
+            |line: &Line<'_>| format!("{} of {}", rule_path(Direction::Egress, line.number), line.slot.policy.name);
         let ports = if undone.ports.is_all() { "every port".to_owned() } else { undone.ports.to_string() };
         let here = match undone.ports == compiled.ports {
             true => "here".to_owned(),

@@ -1,8 +1,8 @@
 //! NS040: names of Services and pods, whose addresses no answer may bring (G5).
 
+use super::dns::flow;
 use super::page;
 use super::parts::{NameAt, names};
-use super::dns::flow;
 use crate::lint::{Context, Found, Rule, Severity};
 use netsim_shared::dns::NamePattern;
 use netsim_shared::object::{NAMESPACE_NAME_LABEL, Path, Service, ServiceKind, ServicePort, TargetPort};
@@ -56,7 +56,8 @@ fn judge(context: &Context<'_>, at: &NameAt<'_>) -> Option<Found> {
         (Some(namespace), None) => format!("the Services of namespace {namespace}"),
         _ => "Services and pods of the cluster".to_owned(),
     };
-    let message = format!("`{}` means {what}, and names never stand for addresses inside: nothing is allowed", at.pattern);
+    let message =
+        format!("`{}` means {what}, and names never stand for addresses inside: nothing is allowed", at.pattern);
     let found = at.found(message).help(match service {
         Some(service) => help(at, service),
         None if namespace == Some("default") && name == Some("kubernetes") => {
