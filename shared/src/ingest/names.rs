@@ -27,8 +27,11 @@ pub fn misplaced(kind: Kind, object: &Node<'_>, error: &FitError) -> Option<Stri
             "a NetworkPolicy takes no names: write an EgressDomainPolicy of `netsim.dev/v1alpha1` for the same pods, \
              with this item and its ports; rules add up"
         }
-        (Kind::EgressDomainPolicy, "ingress" | "from" | "policyTypes") => {
+        (Kind::EgressDomainPolicy, "ingress" | "from") => {
             "an EgressDomainPolicy is about egress and nothing else: write a NetworkPolicy for ingress"
+        }
+        (Kind::EgressDomainPolicy, "policyTypes") => {
+            "take it out: an EgressDomainPolicy is always about egress, and about nothing else"
         }
         (Kind::EgressDomainPolicy, "podSelector" | "namespaceSelector" | "ipBlock") => {
             "an EgressDomainPolicy takes names only: allow this in a NetworkPolicy for the same pods; rules add up"

@@ -186,10 +186,7 @@ impl<'c> Judge<'_, 'c> {
         let name =
             |line: &Line<'_>| format!("{} of {}", rule_path(Direction::Egress, line.number), line.slot.policy.name);
         let ports = if undone.ports.is_all() { "every port".to_owned() } else { undone.ports.to_string() };
-        let here = match undone.ports == compiled.ports {
-            true => "here".to_owned(),
-            false => format!("on {ports}"),
-        };
+        let whole = undone.ports == compiled.ports;
         let (who, what) = match undone.by.as_slice() {
             [one] => (format!("{} lets", name(one)), "that rule"),
             many => (format!("{} rules together let", many.len()), "these rules"),
@@ -204,8 +201,11 @@ impl<'c> Judge<'_, 'c> {
             [one] if self.public.len() > 1 => format!("{one} address"),
             _ => "address".to_owned(),
         };
-        let message =
-            format!("names restrict nothing {here}: {who} {pods} connect to every public {family} on {ports}");
+        let open = format!("{who} {pods} connect to every public {family}");
+        let message = match whole {
+            true => format!("names restrict nothing here: {open} on {ports}"),
+            false => format!("on {ports} names restrict nothing: {open}"),
+        };
         let help = format!(
             "rules add up: narrow {what}, so that the names count, or remove this one if everything is to be open"
         );

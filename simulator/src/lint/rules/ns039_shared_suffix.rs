@@ -22,10 +22,10 @@ fn check(context: &Context<'_>) -> Vec<Found> {
         let shared = below(parent)?;
         let place = if shared.itself { String::new() } else { format!(" below {}", shared.suffix) };
         let message = format!("`{}` stands for names{place} that anybody can get: {}", at.pattern, shared.what);
-        let help = format!(
-            "whoever takes such a name can be sent data: write the names that are needed, such as `NAME.{}`",
-            shared.suffix
-        );
+        let mut help = "whoever takes such a name can be sent data: write the names that are needed".to_owned();
+        if shared.itself {
+            help.push_str(&format!(", such as `NAME.{}`", shared.suffix));
+        }
         Some(at.found(message).help(help))
     });
     found.collect()

@@ -153,14 +153,14 @@ const SHARED: &[Row] = &[
     ("hopto.org", "dynamic names of No-IP"),
     ("zapto.org", "dynamic names of No-IP"),
     ("duckdns.org", "dynamic names of Duck DNS"),
-    ("nip.io", "names for any address"),
-    ("sslip.io", "names for any address"),
+    ("nip.io", "a name for any address"),
+    ("sslip.io", "a name for any address"),
     // Sold like a country's
-    ("uk.com", "names that are sold to anybody"),
-    ("us.com", "names that are sold to anybody"),
-    ("eu.com", "names that are sold to anybody"),
-    ("de.com", "names that are sold to anybody"),
-    ("com.de", "names that are sold to anybody"),
+    ("uk.com", "a public suffix"),
+    ("us.com", "a public suffix"),
+    ("eu.com", "a public suffix"),
+    ("de.com", "a public suffix"),
+    ("com.de", "a public suffix"),
 ];
 
 /// Labels under which countries sell names, as in `co.uk` and `com.au`. Those that only schools, the state or the
@@ -194,7 +194,7 @@ pub fn below(name: &DomainName) -> Option<Shared> {
     }
     match labels.as_slice() {
         [country, kind] if country.len() == 2 && SOLD.contains(kind) => {
-            Some(Shared { suffix: name.to_string(), what: "names that are sold to anybody", itself: true })
+            Some(Shared { suffix: name.to_string(), what: "a public suffix", itself: true })
         }
         _ => None,
     }
