@@ -12,20 +12,21 @@
 
 use netsim::lint::{Context, Finding, RULES, Rule, Settings, lint, of_diagnostics, twins};
 use netsim_shared::cluster::ClusterIndex;
-use netsim_shared::compile::{Compiled, Endpoint, Modes};
+use netsim_shared::compile::{Compiled, Endpoint, Modes, pod_cidrs};
+use netsim_shared::dns::refuse::public_ranges;
 use netsim_shared::evaluate::{Addresses, Party, allowed_ports};
 use netsim_shared::ingest::{Keep, ingest_keeping};
-use netsim_shared::net::Family;
+use netsim_shared::net::{Family, from_number};
 use netsim_shared::object::Object;
-use netsim_shared::policy::{Direction, NetworkPolicy, Peer, PortMatch};
-use netsim_shared::ports::PortSet;
+use netsim_shared::policy::{Direction, NetworkPolicy, Peer, PolicyKind, PortMatch};
+use netsim_shared::ports::{PortRange, PortSet, Protocol};
 use netsim_testkit::arbitrary::{Cluster, cluster, outside};
 use netsim_testkit::command::{root, text_of};
 use netsim_testkit::documents::examples;
 use netsim_testkit::property::check;
 use proptest::test_runner::TestCaseError;
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 /// What a rule finds in a text of manifests.
@@ -203,7 +204,9 @@ fn on_random_clusters(id: &'static str, property: impl Fn(&Cluster, &[Finding]) 
 
 /// The policy of a finding.
 fn policy_of<'i>(index: &'i ClusterIndex, finding: &Finding) -> &'i NetworkPolicy {
-    let key = (finding.object.namespace.clone().unwrap(), finding.object.name.clone());
+    let kinds = [PolicyKind::NetworkPolicy, PolicyKind::EgressDomainPolicy];
+    let kind = kinds.into_iter().find(|kind| kind.kind() == finding.object.kind.as_ref()).unwrap();
+    let key = (finding.object.namespace.clone().unwrap(), kind.name_of(&finding.object.name));
     index.policy(&key).unwrap()
 }
 
@@ -310,6 +313,121 @@ fn what_is_allowed_at_one_end_only_is_denied() {
         }
         Ok(())
     });
+}
+
+/// Names restrict nothing just where the pods get to every public address without them.
+#[test]
+fn names_without_effect_are_those_beside_what_is_open() {
+    let lookups = [Protocol::Udp, Protocol::Tcp].map(|protocol| PortRange::single(protocol, 53));
+    let lookups: PortSet = lookups.into_iter().collect();
+    on_random_clusters("NS038", |cluster, findings| {
+        let index = cluster.index();
+        let mut without = index.clone();
+        let named = || index.policies().filter(|policy| policy.kind == PolicyKind::EgressDomainPolicy);
+        for policy in named() {
+            let mut policy = policy.as_ref().clone();
+            policy.egress = Some(Vec::new());
+            without.apply(Object::NetworkPolicy(policy));
+        }
+        let compiled = Compiled::new(&without, &cluster.modes);
+        let inside = pod_cidrs(&index, &cluster.modes);
+        let side = compiled.side(Direction::Egress);
+        let public = |family: Family| {
+            let ranges = side.blocks.ranges(family).flat_map(|(range, _)| [range.first, range.last]);
+            let public = public_ranges(family);
+            let ends = public.iter().flat_map(|range| [range.first, range.last]);
+            let all = ranges.chain(ends).filter(|n| public.iter().any(|r| r.first <= *n && *n <= r.last));
+            let all = all.map(|number| from_number(family, number));
+            all.filter(|address| !inside.iter().any(|net| net.contains(address))).collect::<BTreeSet<_>>()
+        };
+        let mut expected: BTreeSet<String> = BTreeSet::new();
+        let mut unsure: BTreeSet<String> = BTreeSet::new();
+        for policy in named() {
+            let bound = |e: &Endpoint| {
+                !e.host_network && e.key.namespace == policy.namespace && policy.pod_selector.matches(&e.labels)
+            };
+            let pods: Vec<_> = compiled.entries().filter(|(_, entry)| bound(&entry.endpoint)).collect();
+            for (number, rule) in policy.egress.iter().flatten().enumerate() {
+                let name = format!("{}/{} spec.egress[{number}].to", policy.namespace, policy.own_name());
+                if pods.is_empty() {
+                    unsure.insert(name);
+                    continue;
+                }
+                let ranges = rule.ports.as_ref().map(|ports| {
+                    let range = |port: &PortMatch| match port {
+                        PortMatch::Range(range) => Some(*range),
+                        PortMatch::Named(_) => None,
+                    };
+                    ports.iter().filter_map(range).collect::<PortSet>()
+                });
+                let ports = ranges.unwrap_or_else(PortSet::all);
+                for (pod, entry) in &pods {
+                    let families = compiled.families().iter().filter(|f| entry.as_peer.get(**f).is_some());
+                    for family in families {
+                        let to = |address| Party::Address(address);
+                        let open = public(*family).into_iter().fold(ports.clone(), |open, address| {
+                            let from = Party::Endpoint(*pod);
+                            let ports = allowed_ports(&compiled, from, to(address), *family, Addresses::Surely);
+                            open.intersection(&ports)
+                        });
+                        if !open.is_empty() && (open == ports || !open.difference(&lookups).is_empty()) {
+                            expected.insert(name.clone());
+                        }
+                    }
+                }
+            }
+        }
+        let found = findings.iter().map(|f| {
+            let namespace = f.object.namespace.as_deref().unwrap_or_default();
+            format!("{namespace}/{} {}", f.object.name, f.path)
+        });
+        let found: BTreeSet<String> = found.filter(|name| !unsure.contains(name)).collect();
+        if found == expected { Ok(()) } else { Err(format!("found {found:?}, expected {expected:?}")) }
+    });
+}
+
+/// A policy of another kind is called by it, by annotations and fingerprints too, and gets help that it can follow.
+#[test]
+fn policies_are_called_by_their_kind() {
+    let text = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: shop, labels: {app: web}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec: {podSelector: {matchLabels: {app: none}}, policyTypes: [Ingress]}
+---
+apiVersion: netsim.dev/v1alpha1
+kind: EgressDomainPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: none}}
+  egress: [{to: [{domainNames: [db.shop.svc]}]}]
+---
+apiVersion: netsim.dev/v1alpha1
+kind: EgressDomainPolicy
+metadata: {name: told, namespace: shop, annotations: {netsim.dev/allow: name-in-cluster}}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  egress: [{to: [{domainNames: [db.shop.svc]}]}]
+";
+    let unused = findings(rule("NS004"), "web.yaml", text);
+    let names: Vec<String> = unused.iter().map(|finding| finding.object.to_string()).collect();
+    assert_eq!(names, ["NetworkPolicy shop/web", "EgressDomainPolicy shop/web"]);
+    assert_ne!(unused[0].fingerprint, unused[1].fingerprint);
+    let inside: Vec<String> =
+        findings(rule("NS040"), "web.yaml", text).iter().map(|finding| finding.object.to_string()).collect();
+    assert_eq!(inside, ["EgressDomainPolicy shop/web"]);
+    let no_dns = findings(rule("NS012"), "web.yaml", text);
+    let [finding] = no_dns.as_slice() else { panic!("{no_dns:?}") };
+    assert_eq!(
+        (finding.object.to_string().as_str(), finding.path.as_str()),
+        ("EgressDomainPolicy shop/told", "spec.egress")
+    );
+    let help = finding.help.as_deref().unwrap();
+    assert!(help.starts_with("allow it in `egress`, in a NetworkPolicy for all pods: `- {to: "), "{help}");
 }
 
 /// The one mistake of the example, see its README.

@@ -538,7 +538,7 @@ impl Object {
             Object::Service(o) => named("Service", Some(&o.namespace), &o.name),
             Object::EndpointSlice(o) => named("EndpointSlice", Some(&o.namespace), &o.name),
             Object::Node(o) => named("Node", None, &o.name),
-            Object::NetworkPolicy(o) => named("NetworkPolicy", Some(&o.namespace), &o.name),
+            Object::NetworkPolicy(o) => named(o.kind.kind(), Some(&o.namespace), o.own_name()),
             Object::Foreign(o) => named(&o.kind, o.namespace.as_deref(), &o.name),
             Object::Role(o) => named(o.kind(), o.namespace.as_deref(), &o.name),
             Object::RoleBinding(o) => named(o.kind(), o.namespace.as_deref(), &o.name),

@@ -1,7 +1,7 @@
 //! Addresses that no name may stand for (G5): an answer comes from outside and must not open a way inside.
 
 use super::answer::Found;
-use crate::net::{Family, PerFamily};
+use crate::net::{AddressRange, Family, PerFamily, without};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -152,6 +152,21 @@ pub fn private_ranges() -> PerFamily<&'static [IpNet]> {
     PerFamily { v4: &V4, v6: &V6 }
 }
 
+/// The addresses that names stand for where nothing is opted in and no range of the cluster is public, sorted: of
+/// IPv4 what is not refused, of IPv6 what is in use.
+pub fn public_ranges(family: Family) -> Vec<AddressRange> {
+    let range = |text: &str| text.parse::<IpNet>().ok().as_ref().map(AddressRange::from);
+    match family {
+        Family::V4 => {
+            let never = ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4"].into_iter().filter_map(range);
+            let private = private_ranges().get(family).iter().map(AddressRange::from);
+            without(AddressRange { first: 0, last: family.last() }, &never.chain(private).collect::<Vec<_>>())
+        }
+        // No other addresses are given to networks (RFC 4291, 2.4).
+        Family::V6 => range("2000::/3").into_iter().collect(),
+    }
+}
+
 /// Why an address is refused whatever the options are.
 fn always(address: IpAddr) -> Option<Reason> {
     match address {
@@ -187,6 +202,28 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::time::Duration;
+
+    #[test]
+    fn public_is_what_is_not_refused() {
+        let refused =
+            |address: u128| Refusals::default().reason(crate::net::from_number(Family::V4, address)).is_some();
+        let ranges = public_ranges(Family::V4);
+        assert!(ranges.len() > 5);
+        for range in &ranges {
+            assert!(!refused(range.first) && !refused(range.last), "{range:?}");
+            assert!(refused(range.first - 1) && refused(range.last + 1), "{range:?}");
+        }
+        // Between them everything is refused: no range is missing.
+        for pair in ranges.windows(2) {
+            let between = pair[0].last + 1..pair[1].first;
+            assert!(between.step_by(1 << 12).all(refused), "{pair:?}");
+        }
+        assert_eq!(ranges.last().map(|range| range.last), Some(0xdfff_ffff));
+        let v6 = public_ranges(Family::V6);
+        assert_eq!(v6.len(), 1);
+        let ends = [v6[0].first, v6[0].last].map(|end| crate::net::from_number(Family::V6, end));
+        assert_eq!(ends.map(|end| Refusals::default().reason(end)), [None, None]);
+    }
 
     fn refusals() -> Refusals {
         let nets = |list: &[&str]| list.iter().map(|net| net.parse().unwrap()).collect();

@@ -1,6 +1,7 @@
 //! From manifests to typed objects. What is wrong is told by its path in the object.
 
 use super::kind::Kind;
+use super::names;
 use super::raw;
 use crate::diagnostic::{Severity, nearest};
 use crate::dns::NamePattern;
@@ -620,11 +621,12 @@ fn egress_domain_policy(
         let items = rule.to.unwrap_or_default();
         if items.is_empty() {
             let help = "write `to: [{domainNames: [api.example.com]}]`; here no list stands for everything";
-            problems.error(&path.key("to"), "this rule names nothing outside", help);
+            problems.under(names::RULE, |p| p.error(&path.key("to"), "this rule names nothing outside", help));
         }
         let peers = items.into_iter().enumerate();
         let peers = peers.map(|(j, item)| {
-            Peer::Names(domain_names(item.unwrap_or_default(), &path.key("to").index(j).key("domainNames"), problems))
+            let path = path.key("to").index(j).key("domainNames");
+            Peer::Names(problems.under(names::RULE, |p| domain_names(item.unwrap_or_default(), &path, p)))
         });
         let peers = Some(peers.collect());
         let ports = rule.ports.filter(|ports| !ports.is_empty()).map(|ports| {
@@ -672,7 +674,8 @@ fn outside_port(raw: raw::PolicyPort, path: &Path, problems: &mut Problems) -> O
     match port_match(raw, path, problems)? {
         PortMatch::Named(named) => {
             let message = format!("the port `{}` has to be a number: names of ports belong to pods", named.name);
-            problems.error(&path.key("port"), message, "write the number, such as `port: 443`");
+            let help = "write the number, such as `port: 443`";
+            problems.under(names::RULE, |p| p.error(&path.key("port"), message, help));
             None
         }
         range => Some(range),

@@ -8,6 +8,7 @@ mod convert;
 mod de;
 pub(crate) mod document;
 pub mod kind;
+mod names;
 mod raw;
 pub mod yaml;
 
@@ -226,8 +227,12 @@ impl Reader<'_> {
         match convert::read(known, node, context) {
             Ok((objects, problems)) => self.finish(document, Some(node), objects, problems),
             Err(error) => {
-                let help = help_for(&error);
-                self.failure(document, error.message, error.span.unwrap_or(node.span.clone()), help)
+                let misplaced = names::misplaced(known, node, &error);
+                let rule = misplaced.as_ref().map(|_| names::RULE);
+                let help = misplaced.or_else(|| help_for(&error));
+                let mut failed = self.failure(document, error.message, error.span.unwrap_or(node.span.clone()), help);
+                failed.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.rule = rule);
+                failed
             }
         }
     }

@@ -36,6 +36,12 @@ impl From<Identity<'_>> for Named {
     }
 }
 
+impl From<&NetworkPolicy> for Named {
+    fn from(policy: &NetworkPolicy) -> Self {
+        Named::new(policy.kind.kind(), &policy.namespace, policy.own_name())
+    }
+}
+
 impl fmt::Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.namespace {
@@ -70,7 +76,7 @@ impl Found {
 
     /// Something about a part of a policy.
     pub fn in_policy(policy: &NetworkPolicy, path: Path, message: impl Into<String>) -> Self {
-        Found::new(Named::new("NetworkPolicy", &policy.namespace, &policy.name), &policy.origin, path, message)
+        Found::new(policy.into(), &policy.origin, path, message)
     }
 
     /// The same with help.

@@ -156,9 +156,9 @@ pub fn something_decides(ingested: &Ingested) -> Result<(), LoadError> {
     let ignored: Vec<String> = ingested.ignored.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     let found = if ignored.is_empty() { "nothing at all".to_owned() } else { ignored.join(", ") };
     let error = Diagnostic::error("the input holds no object that decides connectivity");
-    Err(LoadError::one(
-        error.help(format!("found: {found}; pods, workloads, namespaces, services and NetworkPolicies are looked at")),
-    ))
+    Err(LoadError::one(error.help(format!(
+        "found: {found}; pods, workloads, namespaces, services, NetworkPolicies and EgressDomainPolicies are looked at"
+    ))))
 }
 
 /// What the input options name: files, standard input where something is piped in, or a cluster.

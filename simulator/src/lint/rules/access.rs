@@ -1,4 +1,4 @@
-//! Which roles let their holders write NetworkPolicies (RBAC).
+//! Which roles let their holders write policies (RBAC).
 
 use netsim_shared::cluster::ClusterIndex;
 use netsim_shared::diagnostic::Place;
@@ -6,8 +6,11 @@ use netsim_shared::object::{AccessRule, Path, Role, RoleBinding};
 use netsim_shared::selector::{Requirement, Selector};
 use std::collections::BTreeSet;
 
-const GROUP: &str = "networking.k8s.io";
-const RESOURCE: &str = "networkpolicies";
+/// The kinds of policies: API group, resource, and what to call them.
+const POLICIES: [(&str, &str, &str); 2] = [
+    ("networking.k8s.io", "networkpolicies", "NetworkPolicies"),
+    ("netsim.dev", "egressdomainpolicies", "EgressDomainPolicies"),
+];
 const ACCESS_GROUP: &str = "rbac.authorization.k8s.io";
 /// What changes objects, in the order of messages.
 const VERBS: [&str; 4] = ["create", "update", "patch", "delete"];
@@ -57,7 +60,7 @@ fn of_role<'i>(index: &'i ClusterIndex, role: &'i Role, seen: &mut BTreeSet<&'i 
         let (what, help) = of_rule(rule)?;
         let path = Path::default().key("rules").index(i);
         let said = format!("{} {}, {path}, allows it", role.kind(), role.name);
-        Some(Grant { what, help: help.to_owned(), rule: Some((said, role.origin.place_of(&path))) })
+        Some(Grant { what, help, rule: Some((said, role.origin.place_of(&path))) })
     });
     // ClusterRoles may aggregate each other in a circle.
     let first_time = role.namespace.is_some() || seen.insert(&role.name);
@@ -71,11 +74,19 @@ fn aggregated<'i>(index: &'i ClusterIndex, selector: &Selector, seen: &mut BTree
 }
 
 /// What a rule allows, and what to do about it.
-fn of_rule(rule: &AccessRule) -> Option<(String, &'static str)> {
+fn of_rule(rule: &AccessRule) -> Option<(String, String)> {
     let has = |list: &[Box<str>], wanted: &str| {
         list.iter().any(|word| matches!(word.as_ref(), "*") || word.as_ref() == wanted)
     };
-    if has(&rule.groups, GROUP) && has(&rule.resources, RESOURCE) {
+    let mut kinds: Vec<_> = POLICIES
+        .iter()
+        .filter(|(group, resource, _)| has(&rule.groups, group) && has(&rule.resources, resource))
+        .collect();
+    if rule.groups.iter().any(|group| group.as_ref() == "*") {
+        // Whoever may do everything does not need the list.
+        kinds.truncate(1);
+    }
+    if !kinds.is_empty() {
         // A request that makes an object has no name yet: names never allow it.
         let possible = VERBS.iter().filter(|verb| rule.names.is_empty() || **verb != "create");
         let mut verbs: Vec<&str> = possible.copied().filter(|verb| has(&rule.verbs, verb)).collect();
@@ -88,11 +99,17 @@ fn of_rule(rule: &AccessRule) -> Option<(String, &'static str)> {
         if !verbs.is_empty() {
             let verbs: Vec<String> = verbs.into_iter().map(str::to_owned).collect();
             let verbs = super::words::all_of(&verbs);
-            let what = match &rule.names[..] {
-                [] => format!("{verbs} NetworkPolicies"),
-                names => format!("{verbs} the NetworkPolicies {}", names.join(", ")),
+            let all_of = |what: fn(&(&str, &str, &str)) -> String| {
+                super::words::all_of(&kinds.iter().map(|kind| what(kind)).collect::<Vec<String>>())
             };
-            return Some((what, "take `networkpolicies` out of the role, or bind a role that does not have them"));
+            let policies = all_of(|(_, _, plural)| (*plural).to_owned());
+            let what = match &rule.names[..] {
+                [] => format!("{verbs} {policies}"),
+                names => format!("{verbs} the {policies} {}", names.join(", ")),
+            };
+            let resources = all_of(|(_, resource, _)| format!("`{resource}`"));
+            let help = format!("take {resources} out of the role, or bind a role that does not have them");
+            return Some((what, help));
         }
     }
     if !rule.names.is_empty() {
@@ -101,19 +118,23 @@ fn of_rule(rule: &AccessRule) -> Option<(String, &'static str)> {
     let any = |resources: &[&str]| resources.iter().any(|resource| has(&rule.resources, resource));
     if has(&rule.groups, "") && has(&rule.verbs, "impersonate") && any(&["users", "groups", "serviceaccounts"]) {
         let help = "take `impersonate` out of the role, or say by `resourceNames` whom it is for";
-        return Some(("impersonate those who may write NetworkPolicies".to_owned(), help));
+        return Some(("impersonate those who may write NetworkPolicies".to_owned(), help.to_owned()));
     }
     let roles = has(&rule.groups, ACCESS_GROUP) && any(&["roles", "clusterroles"]);
     let raises = rule.verbs.iter().find(|verb| matches!(verb.as_ref(), "bind" | "escalate"));
     raises.filter(|_| roles).map(|verb| {
         let what = format!("`{verb}` roles, and so get the right to write NetworkPolicies");
-        (what, "take `bind` and `escalate` out of the role, or say by `resourceNames` which roles they are for")
+        let help = "take `bind` and `escalate` out of the role, or say by `resourceNames` which roles they are for";
+        (what, help.to_owned())
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const GROUP: &str = "networking.k8s.io";
+    const RESOURCE: &str = "networkpolicies";
 
     fn rule(groups: &str, resources: &str, verbs: &str, names: &str) -> AccessRule {
         let list = |text: &str| text.split_whitespace().map(Into::into).collect();
@@ -132,6 +153,17 @@ mod tests {
         assert_eq!(what(GROUP, RESOURCE, "patch get", "").as_deref(), Some("patch NetworkPolicies"));
         assert_eq!(what("*", "*", "*", "").as_deref(), Some("create, update, patch and delete NetworkPolicies"));
         assert_eq!(what(GROUP, "*", "deletecollection", "").as_deref(), Some("delete NetworkPolicies"));
+    }
+
+    #[test]
+    fn policies_of_names_are_policies() {
+        let names = "egressdomainpolicies";
+        assert_eq!(what("netsim.dev", names, "create get", "").as_deref(), Some("create EgressDomainPolicies"));
+        assert_eq!(what(GROUP, names, "create", ""), None);
+        assert_eq!(what("*", names, "patch", "").as_deref(), Some("patch EgressDomainPolicies"));
+        let both = (format!("{GROUP} netsim.dev"), format!("{RESOURCE} {names}"));
+        let said = what(&both.0, &both.1, "update", "");
+        assert_eq!(said.as_deref(), Some("update NetworkPolicies and EgressDomainPolicies"));
     }
 
     #[test]

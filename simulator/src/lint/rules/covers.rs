@@ -71,25 +71,26 @@ impl<'x, 'c> Cover<'x, 'c> {
             return vec![Part::Everyone];
         };
         let pods = peers.iter().filter(|peer| matches!(peer, Peer::Pods { .. })).map(Part::Pods);
-        let names = peers.iter().flat_map(|peer| match peer {
-            Peer::Names(patterns) => patterns.as_slice(),
-            Peer::Pods { .. } | Peer::Block(_) => &[],
-        });
         let blocks = &self.side.blocks;
-        let held = |class: &&CidrClassId| compiled.blocks.iter().any(|block| blocks.holds(*block, **class));
-        let addresses = if compiled.blocks.is_empty() { &[][..] } else { self.classes.as_slice() };
+        // What names stand for changes, and is no part of what they say.
+        let own = || compiled.blocks.iter().filter(|block| blocks.pattern(**block).is_none());
+        let held = |class: &&CidrClassId| own().any(|block| blocks.holds(*block, **class));
+        let addresses = if own().next().is_none() { &[][..] } else { self.classes.as_slice() };
         let addresses = addresses.iter().filter(held).map(|class| Part::Addresses(*class));
-        pods.chain(names.map(Part::Names)).chain(addresses).collect()
+        pods.chain(names_of(peers).map(Part::Names)).chain(addresses).collect()
     }
 
     fn has(&self, other: &Line<'_>, part: &Part<'_>, line: &Line<'_>) -> bool {
-        let (Some(peers), Some(compiled)) = (&other.rule.peers, &other.compiled.peers) else { return true };
+        let (Some(peers), Some(compiled)) = (&other.rule.peers, &other.compiled.peers) else {
+            // Names beside what is open restrict nothing: that is NS038's to tell.
+            return !matches!(part, Part::Names(_));
+        };
         match part {
-            Part::Addresses(class) => compiled.blocks.iter().any(|block| self.side.blocks.holds(*block, *class)),
-            Part::Names(narrow) => {
-                let within = |wide: &Peer| matches!(wide, Peer::Names(patterns) if patterns.iter().any(|wide| narrow.is_within(wide)));
-                peers.iter().any(within) || is_for_every_peer(self.context.compiled, other.rule, &Family::ALL)
+            Part::Addresses(class) => {
+                let blocks = &self.side.blocks;
+                compiled.blocks.iter().any(|block| blocks.pattern(*block).is_none() && blocks.holds(*block, *class))
             }
+            Part::Names(narrow) => names_of(peers).any(|wide| narrow.is_within(wide)),
             Part::Everyone => is_for_every_peer(self.context.compiled, other.rule, &Family::ALL),
             Part::Pods(narrow) => {
                 peers.iter().any(|wide| peer_implies(self.context, &line.policy.namespace, narrow, wide))
@@ -97,6 +98,14 @@ impl<'x, 'c> Cover<'x, 'c> {
             }
         }
     }
+}
+
+/// The patterns of names among the items.
+fn names_of(peers: &[Peer]) -> impl Iterator<Item = &NamePattern> {
+    peers.iter().flat_map(|peer| match peer {
+        Peer::Names(patterns) => patterns.as_slice(),
+        Peer::Pods { .. } | Peer::Block(_) => &[],
+    })
 }
 
 fn classes(blocks: &Blocks) -> Vec<CidrClassId> {

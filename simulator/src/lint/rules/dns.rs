@@ -8,7 +8,7 @@ use netsim_shared::compile::side::{CompiledRule, GroupId, NOT_ISOLATED, PeerClas
 use netsim_shared::compile::{Address, EndpointId, Entry};
 use netsim_shared::net::Family;
 use netsim_shared::object::{NAMESPACE_NAME_LABEL, Path};
-use netsim_shared::policy::{Direction, NetworkPolicy, Peer, PortMatch, Rule};
+use netsim_shared::policy::{Direction, NetworkPolicy, Peer, PolicyKind, PortMatch, Rule};
 use netsim_shared::ports::Protocol;
 use netsim_shared::selector::{Condition, Selector};
 use std::collections::{BTreeMap, BTreeSet};
@@ -226,6 +226,10 @@ fn may_be_for_dns(rule: &Rule, protocol: Protocol) -> bool {
         Peer::Block(block) => is_private(&block.cidr),
         Peer::Names(_) => false,
     };
+    // A server is not found by a name that it would have to be asked for.
+    if rule.peers.iter().flatten().any(|peer| matches!(peer, Peer::Names(_))) {
+        return false;
+    }
     match &rule.ports {
         None => rule.peers.as_ref().is_none_or(|peers| peers.iter().any(inside)),
         Some(ports) => ports.iter().any(|port| match port {
@@ -236,7 +240,7 @@ fn may_be_for_dns(rule: &Rule, protocol: Protocol) -> bool {
 }
 
 /// A selector of a Service as YAML.
-fn flow(selector: &Selector) -> String {
+pub fn flow(selector: &Selector) -> String {
     let pairs = selector.requirements().iter().filter_map(|requirement| match &requirement.condition {
         Condition::In(values) => Some(format!("{}: {}", requirement.key, values.first()?)),
         _ => None,
@@ -255,6 +259,7 @@ pub fn spokesman<'s>(context: &Context<'_>, side: &'s Side, group: GroupId) -> O
 /// Something about the egress of a policy.
 pub fn about_egress(policy: &NetworkPolicy, message: String) -> Found {
     let has_rules = policy.egress.as_ref().is_some_and(|rules| !rules.is_empty());
-    let path = Path::spec().key(if has_rules { "egress" } else { "policyTypes" });
+    let has_list = has_rules || policy.kind == PolicyKind::EgressDomainPolicy;
+    let path = Path::spec().key(if has_list { "egress" } else { "policyTypes" });
     Found::in_policy(policy, path, message)
 }

@@ -40,9 +40,14 @@ mod ns029_from_outside;
 mod ns030_writes_policies;
 mod ns031_missing_namespace;
 mod ns032_duplicate_name;
+mod ns037_names_not_valid;
+mod ns038_names_without_effect;
+mod ns039_shared_suffix;
+mod ns040_name_in_cluster;
 mod parts;
 mod peers;
 mod reach;
+mod shared_suffixes;
 mod words;
 mod written;
 
@@ -84,6 +89,10 @@ pub static RULES: &[&Rule] = &[
     &ns030_writes_policies::RULE,
     &ns031_missing_namespace::RULE,
     &ns032_duplicate_name::RULE,
+    &ns037_names_not_valid::RULE,
+    &ns038_names_without_effect::RULE,
+    &ns039_shared_suffix::RULE,
+    &ns040_name_in_cluster::RULE,
 ];
 
 /// The rule of what cannot be read and has no rule of its own.

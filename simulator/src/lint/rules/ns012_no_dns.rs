@@ -3,10 +3,11 @@
 use super::dns::{Dns, about_egress, groups, spokesman};
 use super::page;
 use super::words::objects;
-use crate::lint::{Context, Found, Rule, Severity};
+use crate::lint::{Context, Found, Named, Rule, Severity};
 use netsim_shared::cluster::Key;
 use netsim_shared::compile::EndpointId;
-use netsim_shared::policy::{Direction, NetworkPolicy};
+use netsim_shared::object::Path;
+use netsim_shared::policy::{Direction, NetworkPolicy, PolicyKind};
 use netsim_shared::ports::Protocol;
 use std::collections::BTreeMap;
 
@@ -20,23 +21,55 @@ pub const RULE: Rule = Rule {
     check,
 };
 
+/// So many policies with names are pointed at.
+const RELATED: usize = 3;
+
 fn check(context: &Context<'_>) -> Vec<Found> {
     let side = context.compiled.side(Direction::Egress);
     let dns = Dns::of(context);
-    let mut cut_off: BTreeMap<Key, (&NetworkPolicy, Vec<EndpointId>)> = BTreeMap::new();
+    let mut cut_off: BTreeMap<Key, CutOff<'_>> = BTreeMap::new();
     for (group, ids) in groups(context) {
         if dns.allowed_by(group, Protocol::Udp).is_some() {
             continue;
         }
         let Some(slot) = spokesman(context, side, group) else { continue };
         let key = (slot.policy.namespace.clone(), slot.policy.name.clone());
-        cut_off.entry(key).or_insert_with(|| (slot.policy.as_ref(), Vec::new())).1.extend(ids);
+        let policy = slot.policy.as_ref();
+        let here = cut_off.entry(key).or_insert_with(|| CutOff { policy, pods: Vec::new(), named: BTreeMap::new() });
+        here.pods.extend(ids);
+        let named = side.policies_of(group).map(|slot| slot.policy.as_ref());
+        let named = named.filter(|policy| policy.kind == PolicyKind::EgressDomainPolicy);
+        let named = named.filter(|policy| policy.egress.as_ref().is_some_and(|rules| !rules.is_empty()));
+        here.named.extend(named.map(|policy| (Named::from(policy), policy)));
     }
-    let found = cut_off.into_values().map(|(policy, ids)| {
-        let carriers = context.carriers(ids.iter().copied());
+    cut_off.into_values().map(|cut_off| cut_off.told(context, &dns)).collect()
+}
+
+/// Pods that cannot look names up.
+struct CutOff<'c> {
+    /// The policy at which it is told.
+    policy: &'c NetworkPolicy,
+    pods: Vec<EndpointId>,
+    /// The policies that allow names to any of them, in vain.
+    named: BTreeMap<Named, &'c NetworkPolicy>,
+}
+
+impl CutOff<'_> {
+    fn told(self, context: &Context<'_>, dns: &Dns<'_>) -> Found {
+        let carriers = context.carriers(self.pods.iter().copied());
         let who = objects(carriers.iter().map(|(carrier, _)| &carrier.object));
-        let message = format!("{who} cannot look names up: no egress rule leads to {} over UDP", dns.who());
-        about_egress(policy, message).help(dns.help())
-    });
-    found.collect()
+        let mut message = format!("{who} cannot look names up: no egress rule leads to {} over UDP", dns.who());
+        if !self.named.is_empty() {
+            message.push_str(&format!(", so the names in {} are of no use", objects(self.named.keys())));
+        }
+        let mut help = dns.help();
+        if self.policy.kind == PolicyKind::EgressDomainPolicy {
+            // That kind holds no such rule.
+            help = help.replace("here or in a policy of its own for all pods", "in a NetworkPolicy for all pods");
+        }
+        let others = self.named.iter().filter(|(_, policy)| !std::ptr::eq(**policy, self.policy)).take(RELATED);
+        others.fold(about_egress(self.policy, message).help(help), |found, (name, policy)| {
+            found.related(format!("{name} allows names"), policy.origin.place_of(&Path::spec().key("egress")))
+        })
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::covers::{Cover, Line, lines_of, selector_implies};
 use super::page;
+use super::parts::fewest;
 use super::peers::rule_path;
 use crate::lint::{Context, Found, Rule, Severity};
 use netsim_shared::default_deny::allows_everything;
@@ -62,7 +63,8 @@ impl<'x, 'c> Neighbourhood<'x, 'c> {
     fn judge(mut self) -> Vec<Found> {
         let mut found = Vec::new();
         let mut policies: Vec<&NetworkPolicy> = self.parts.iter().map(|part| part.policy).collect();
-        policies.sort_by(|a, b| b.name.cmp(&a.name));
+        // Of two that say the same a NetworkPolicy stays: every provider knows that kind.
+        policies.sort_by(|a, b| (b.kind, &b.name).cmp(&(a.kind, &a.name)));
         policies.dedup_by(|a, b| a.name == b.name);
         policies.retain(|policy| match self.policy(policy) {
             Some(finding) => {
@@ -155,23 +157,15 @@ impl<'x, 'c> Neighbourhood<'x, 'c> {
 
 /// The rules that make a rule superfluous, as few as are found easily.
 fn reason<'l, 'c>(cover: &Cover<'_, '_>, others: &[&'l Line<'c>], line: &Line<'_>) -> Option<Reason<'l, 'c>> {
-    if let Some(one) = others.iter().find(|other| cover.covers(&[other], line)) {
-        let same_pods = selector_implies(&one.policy.pod_selector, &line.policy.pod_selector);
-        return Some(Reason { rules: vec![one], mutual: same_pods && cover.covers(&[line], one) });
-    }
     if !cover.covers(others, line) {
         return None;
     }
-    // One after the other is left out, as long as the rest is enough.
-    let mut rules = others.to_vec();
-    for at in (0..rules.len()).rev() {
-        let mut fewer = rules.clone();
-        fewer.remove(at);
-        if cover.covers(&fewer, line) {
-            rules = fewer;
-        }
-    }
-    Some(Reason { rules, mutual: false })
+    let rules = fewest(others, |fewer| cover.covers(fewer, line));
+    let mutual = match rules.as_slice() {
+        [one] => selector_implies(&one.policy.pod_selector, &line.policy.pod_selector) && cover.covers(&[line], one),
+        _ => false,
+    };
+    Some(Reason { rules, mutual })
 }
 
 fn told(line: &Line<'_>, direction: Direction, reason: &Reason<'_, '_>) -> Found {

@@ -13,7 +13,7 @@ pub const RULE: Rule = Rule {
     id: "NS030",
     name: "writes-policies",
     severity: Severity::Warning,
-    summary: "a ServiceAccount, user or group that can write NetworkPolicies",
+    summary: "a ServiceAccount, user or group that can write NetworkPolicies or EgressDomainPolicies",
     neighbours: &["Trivy KSV-0056"],
     page: page!("NS030"),
     check,

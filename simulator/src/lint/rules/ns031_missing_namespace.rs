@@ -55,8 +55,7 @@ fn objects<'c>(context: &Context<'c>) -> Vec<(Named, &'c Origin, &'c str)> {
         index.workloads().map(|o| (Named::new(o.kind.kind(), &o.namespace, &o.name), &o.origin, o.namespace.as_ref()));
     let services =
         index.services().map(|o| (Named::new("Service", &o.namespace, &o.name), &o.origin, o.namespace.as_ref()));
-    let policies =
-        index.policies().map(|o| (Named::new("NetworkPolicy", &o.namespace, &o.name), &o.origin, o.namespace.as_ref()));
+    let policies = index.policies().map(|o| (Named::from(o.as_ref()), &o.origin, o.namespace.as_ref()));
     pods.chain(workloads).chain(services).chain(policies).collect()
 }
 

@@ -3,6 +3,7 @@
 use crate::lint::{Context, Found};
 use ipnet::IpNet;
 use netsim_shared::compile::blocks::ranges_of;
+use netsim_shared::dns::NamePattern;
 use netsim_shared::net::{AddressRange, Family, family_of, is_within};
 use netsim_shared::object::Path;
 use netsim_shared::policy::{Direction, IpBlock, NetworkPolicy, Peer, Rule};
@@ -102,6 +103,41 @@ pub fn blocks<'s, 'c>(context: &'s Context<'c>) -> impl Iterator<Item = BlockAt<
     rules(context).flat_map(blocks_of)
 }
 
+/// The place of a pattern of names.
+#[derive(Debug, Clone, Copy)]
+pub struct NameAt<'c> {
+    /// The rule that it is in.
+    pub rule: RuleAt<'c>,
+    /// The index of its item among the peers.
+    pub item: usize,
+    /// Its index there.
+    pub index: usize,
+    /// The pattern.
+    pub pattern: &'c NamePattern,
+}
+
+impl NameAt<'_> {
+    /// Something about the pattern, at `spec.egress[1].to[0].domainNames[2]`.
+    pub fn found(&self, message: impl Into<String>) -> Found {
+        let peer = self.rule.path().key(self.rule.direction.peer_field()).index(self.item);
+        self.rule.found(peer.key("domainNames").index(self.index), message)
+    }
+}
+
+/// All patterns of names of all rules.
+pub fn names<'s, 'c>(context: &'s Context<'c>) -> impl Iterator<Item = NameAt<'c>> + 's {
+    rules(context).flat_map(|rule| {
+        let items = rule.rule.peers.iter().flatten().enumerate();
+        items.flat_map(move |(item, peer)| {
+            let patterns = match peer {
+                Peer::Names(patterns) => patterns.as_slice(),
+                Peer::Pods { .. } | Peer::Block(_) => &[],
+            };
+            patterns.iter().enumerate().map(move |(index, pattern)| NameAt { rule, item, index, pattern })
+        })
+    })
+}
+
 /// Where networks put what is inside.
 const PRIVATE: [&str; 5] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"];
 
@@ -109,6 +145,23 @@ const PRIVATE: [&str; 5] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "10
 pub fn is_private(net: &IpNet) -> bool {
     let ranges = PRIVATE.iter().filter_map(|text| text.parse::<IpNet>().ok());
     ranges.into_iter().any(|range| is_within(net, &range) || is_within(&range, net))
+}
+
+/// As few of some things as are found easily: the first that is enough by itself, else one after the other is
+/// left out as long as the rest is enough. All of them must be.
+pub fn fewest<T: Clone>(all: &[T], enough: impl Fn(&[T]) -> bool) -> Vec<T> {
+    if let Some(one) = all.iter().find(|one| enough(std::slice::from_ref(*one))) {
+        return vec![one.clone()];
+    }
+    let mut left = all.to_vec();
+    for at in (0..left.len()).rev() {
+        let mut fewer = left.clone();
+        fewer.remove(at);
+        if enough(&fewer) {
+            left = fewer;
+        }
+    }
+    left
 }
 
 /// Whether two ranges of one family have anything in common.
