@@ -166,6 +166,16 @@ impl World {
         addresses(&answer).expect("addresses")
     }
 
+    /// Waits until what was learned is on disk: it is written beside the loop, once a second.
+    fn wait_state(&self, address: IpAddr) {
+        let until = Instant::now() + crate::cluster::PATIENCE;
+        let has = |text: String| text.contains(&format!("\"{address}\""));
+        while !std::fs::read_to_string(self.directory.join("state.json")).is_ok_and(has) {
+            assert!(Instant::now() < until, "nothing is written");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     fn reaches(&self, address: IpAddr) -> bool {
         let to = SocketAddr::new(address, 443);
         self.fabric.probe(&Probe::tcp(&self.fabric.pod("pod-1-1"), to)).passed()
@@ -267,6 +277,7 @@ fn killed(wiring: Wiring) {
     let mut agent = world.agent();
     world.dns.set("known.w.example.com", 600, outside(90));
     world.look_up("known.w.example.com", Family::V4);
+    world.wait_state(outside(90)[0]);
     for round in 1..=5 {
         let (during, after) = (outside(2 * round)[0], outside(2 * round + 1)[0]);
         let name = format!("n{round}.w.example.com");

@@ -45,7 +45,7 @@ use tokio::time::{Instant as Timer, sleep_until};
 /// A file that was written later than this is from the future.
 const AHEAD: Duration = Duration::from_secs(60);
 /// What is known is written at most so often.
-const SAVE_EVERY: Duration = Duration::from_secs(5);
+const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 /// A moment: as the wall clock shows it, and as the kernel counts time.
 #[derive(Debug, Clone, Copy)]
