@@ -14,6 +14,7 @@
 
 pub mod assertion;
 pub mod cluster;
+pub mod cluster_dns;
 pub mod compile;
 pub mod default_deny;
 pub mod diagnostic;
@@ -24,6 +25,7 @@ pub mod explain;
 pub mod ingest;
 pub mod list;
 pub mod manifest;
+pub mod names;
 pub mod net;
 pub mod object;
 pub mod policy;
@@ -32,5 +34,6 @@ pub mod query;
 pub mod reference;
 pub mod relation;
 pub mod selector;
+pub mod services;
 pub mod suggest;
 pub mod survey;

@@ -4,6 +4,7 @@ use super::reach::{Allowance, Beyond, Parts, Reachability, Scope};
 use super::resolve::{self, Found, Goal};
 use super::{Assertion, Isolated, Only, Suite, Test, isolation};
 use crate::cluster::ClusterIndex;
+use crate::cluster_dns::ClusterDns;
 use crate::compile::{Compiled, EndpointId, PeerIds, pod_cidrs};
 use crate::diagnostic::Diagnostic;
 use crate::dns::DomainName;
@@ -13,7 +14,7 @@ use crate::policy::Direction;
 use crate::ports::{PortSet, Protocol};
 use crate::query::resolve::{Destination, Named, Selection, blocks_name};
 use crate::query::{
-    Answer, Asked, Connection, Judged, Resolver, Verdict, answer, combine, connection, decision_notes, to_name,
+    Answer, Asked, Connection, Judged, Resolver, Verdict, answer, combine, connection, decision_notes, name,
 };
 use ipnet::IpNet;
 use rayon::prelude::*;
@@ -509,16 +510,18 @@ impl<'c> Checker<'c> {
         for allowance in fine {
             others -= &allowance.endpoints;
         }
-        let protocol = goal.protocol.unwrap_or(Protocol::Tcp);
+        let dns = ClusterDns::of(self.index, self.compiled);
+        let asked = name::Asked { name, protocol: goal.protocol, port };
         for (id, count) in self.groups(&others) {
-            let judged = to_name(self.compiled, resolver.name_of(id), count, name, protocol, port);
-            let status = match judged.verdict {
-                Verdict::Denied => continue,
-                Verdict::Unknown => Status::Unknown,
-                Verdict::Allowed | Verdict::Mixed => Status::Failed,
-            };
-            if let Some(list) = out.room(status) {
-                list.push((judged, None));
+            for judged in name::to_name(self.compiled, &dns, &resolver.name_of(id), count, &asked) {
+                let status = match judged.verdict {
+                    Verdict::Denied => continue,
+                    Verdict::Unknown => Status::Unknown,
+                    Verdict::Allowed | Verdict::Mixed => Status::Failed,
+                };
+                if let Some(list) = out.room(status) {
+                    list.push((judged, None));
+                }
             }
         }
     }
@@ -600,6 +603,7 @@ impl Violations {
             port: first.map(|range| range.from),
             verdict: Verdict::Unknown,
             judged: Judged::Other(why),
+            to_name: None,
         };
         let single = matches!(on.ranges(), [range] if range.from == range.to);
         list.push((connection, (!single).then(|| on.clone())));

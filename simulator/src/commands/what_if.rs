@@ -4,11 +4,11 @@ use crate::Failure;
 use crate::args::WhatIf;
 use crate::commands::diff::{once, refuse_unused_cluster, tell};
 use crate::exit::Exit;
+use crate::load::names::Names;
 use crate::load::source::Source;
-use crate::load::{LoadError, Loaded, cluster_ref, load_from, read_objects};
+use crate::load::{LoadError, cluster_ref, compile, load_from, modes, read_objects};
 use crate::report::diagnostics;
 use netsim_shared::cluster::{ClusterIndex, Key};
-use netsim_shared::compile::Compiled;
 use netsim_shared::diagnostic::{Diagnostic, nearest};
 use netsim_shared::difference::Both;
 use netsim_shared::object::{Object, WorkloadKind};
@@ -18,7 +18,8 @@ use netsim_shared::query::QueryError;
 pub fn run(args: &WhatIf) -> Result<Exit, Failure> {
     let (base, more) = sources(args)?;
     let mut warn = once();
-    let old = load_from(&base, &args.input, &mut warn)?;
+    let names = Names::read(&args.input.names)?;
+    let old = load_from(&base, &args.input, &names, &mut warn)?;
     let objects = if more.is_empty() { Vec::new() } else { read_objects(&more, &args.input, &mut warn)? };
     let mut index = old.index.clone();
     let default = args.telling.namespaces.first().unwrap_or(&args.input.default_namespace);
@@ -30,8 +31,8 @@ pub fn run(args: &WhatIf) -> Result<Exit, Failure> {
         say_if_without_effect(&index, &object);
         index.apply(object);
     }
-    let compiled = Compiled::new(&index, old.compiled.modes());
-    tell(Both { old: &old, new: &Loaded { index, compiled } }, &args.telling)
+    let new = compile(index, modes(&args.input)?, &names, &mut warn)?;
+    tell(Both { old: &old, new: &new }, &args.telling)
 }
 
 fn sources(args: &WhatIf) -> Result<(Vec<Source>, Vec<Source>), LoadError> {

@@ -1,10 +1,11 @@
 //! NS012: isolated pods that cannot look names up.
 
-use super::dns::{Dns, about_egress, groups, spokesman};
+use super::dns::{about_egress, groups, spokesman};
 use super::page;
 use super::words::objects;
 use crate::lint::{Context, Found, Rule, Severity};
 use netsim_shared::cluster::Key;
+use netsim_shared::cluster_dns::ClusterDns;
 use netsim_shared::compile::EndpointId;
 use netsim_shared::policy::{Direction, NetworkPolicy};
 use netsim_shared::ports::Protocol;
@@ -22,7 +23,7 @@ pub const RULE: Rule = Rule {
 
 fn check(context: &Context<'_>) -> Vec<Found> {
     let side = context.compiled.side(Direction::Egress);
-    let dns = Dns::of(context);
+    let dns = ClusterDns::of(context.index, context.compiled);
     let mut cut_off: BTreeMap<Key, (&NetworkPolicy, Vec<EndpointId>)> = BTreeMap::new();
     for (group, ids) in groups(context) {
         if dns.allowed_by(group, Protocol::Udp).is_some() {
