@@ -2,14 +2,15 @@
 
 use crate::cluster::ClusterIndex;
 use crate::compile::side::{GroupId, NOT_ISOLATED};
-use crate::compile::{Compiled, Entry, Modes, pod_cidrs};
+use crate::compile::{Compiled, EndpointId, Modes, pod_cidrs};
 use crate::dns::refuse::Refusals;
 use crate::dns::{DomainName, NamePattern};
-use crate::evaluate::RuleRef;
+use crate::evaluate::{Addresses, Party, RuleRef, allowed_ports};
 use crate::net::{Family, PerFamily, family_of};
 use crate::policy::{Direction, IpBlock, NetworkPolicy, Peer};
 use crate::ports::{PortRange, PortSet, Protocol};
 use ipnet::IpNet;
+use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -134,16 +135,69 @@ pub fn wanted(protocol: Option<Protocol>, port: Option<u16>) -> PortSet {
     }
 }
 
-/// Every pattern that egress rules of a cluster name where they isolate some pod.
-pub fn patterns(compiled: &Compiled) -> BTreeSet<NamePattern> {
-    let groups: BTreeSet<GroupId> = compiled.entries().map(|(_, entry)| entry.egress).collect();
-    let named = groups.into_iter().filter(|group| *group != NOT_ISOLATED);
-    named.flat_map(|group| Outside::of(compiled, group).names).map(|grant| grant.to).collect()
+/// What the pods of a cluster may reach by name.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    of_group: FxHashMap<GroupId, Outside>,
+    patterns: BTreeSet<NamePattern>,
 }
 
-/// The ports that are open to every name for an endpoint.
-pub fn open_to_all(outside: &Outside, entry: &Entry) -> PortSet {
-    outside.open(entry.endpoint.families())
+impl Names {
+    /// Of all groups that have rules with names.
+    pub fn of(compiled: &Compiled) -> Self {
+        let groups: BTreeSet<GroupId> = compiled.entries().map(|(_, entry)| entry.egress).collect();
+        let of_group: FxHashMap<GroupId, Outside> = groups
+            .into_iter()
+            .filter(|group| *group != NOT_ISOLATED)
+            .map(|group| (group, Outside::of(compiled, group)))
+            .filter(|(_, outside)| !outside.names.is_empty())
+            .collect();
+        let mut names = Names { of_group, patterns: BTreeSet::new() };
+        // What is open anyway needs no line.
+        for (id, entry) in compiled.entries() {
+            let Some(outside) = names.of_group.get(&entry.egress) else { continue };
+            let patterns: BTreeSet<&NamePattern> = outside.names.iter().map(|grant| &grant.to).collect();
+            let new: Vec<NamePattern> = patterns
+                .into_iter()
+                .filter(|pattern| !names.patterns.contains(pattern))
+                .filter(|pattern| !names.beyond_open(compiled, id, pattern).is_empty())
+                .cloned()
+                .collect();
+            names.patterns.extend(new);
+        }
+        names
+    }
+
+    /// The patterns that allow some pod more than is open to every address.
+    pub fn patterns(&self) -> impl Iterator<Item = &NamePattern> {
+        self.patterns.iter()
+    }
+
+    /// The ports on which an endpoint reaches names by name, without those that are open to every address.
+    pub fn beyond_open(&self, compiled: &Compiled, id: EndpointId, pattern: &NamePattern) -> PortSet {
+        let Some(entry) = compiled.entry(id) else { return PortSet::EMPTY };
+        let Some(outside) = self.of_group.get(&entry.egress) else { return PortSet::EMPTY };
+        outside.by_pattern(pattern).difference(&outside.open(entry.endpoint.families()))
+    }
+}
+
+/// The ports on which an endpoint surely reaches a name, in whatever way, and whether there may be more. Where its
+/// addresses are known it is reached on a port when each of them is.
+pub fn ports_to_name(compiled: &Compiled, id: EndpointId, name: &DomainName) -> (PortSet, bool) {
+    let Some(entry) = compiled.entry(id) else { return (PortSet::EMPTY, false) };
+    let outside = Outside::of(compiled, entry.egress);
+    let open = outside.open(entry.endpoint.families());
+    let Some(addresses) = compiled.modes().names.of(name) else {
+        let surely = open.union(&outside.by_name(name));
+        let more = !outside.open_to_some().difference(&surely).is_empty();
+        return (surely, more);
+    };
+    let families: Vec<Family> = entry.endpoint.families().collect();
+    let of_each = addresses.into_iter().filter(|address| families.contains(&Family::of(*address))).map(|address| {
+        let (from, to) = (Party::Endpoint(id), Party::Address(address));
+        allowed_ports(compiled, from, to, Family::of(address), Addresses::Surely)
+    });
+    (of_each.reduce(|a, b| a.intersection(&b)).unwrap_or(open), false)
 }
 
 /// The names without a wildcard that policies have: those that can be asked for.

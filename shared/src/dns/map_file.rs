@@ -143,7 +143,7 @@ mod tests {
             ("a.example: [10.0.0.0/8]\n", "`10.0.0.0/8` is no IP address", 1, 13),
             ("a.example:\n", "`a.example` has no list of addresses", 1, 1),
             ("a.example: []\nA.example.: []\n", "is there twice", 2, 1),
-            ("a.example: [\n", "not valid YAML", 2, 1),
+            ("a.example: [\n", "not valid YAML", 1, 12),
         ] {
             let wrong = read("map.yaml", text).unwrap_err();
             let told = wrong[0].to_string();

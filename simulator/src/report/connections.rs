@@ -205,9 +205,12 @@ pub fn json(out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<Ve
     let pairs: Vec<_> = unknown.iter().map(|p| serde_json::json!({"src": p.source, "dst": p.destination})).collect();
     let foreign: Vec<ForeignJson> =
         connections.index.foreign_policies().map(|p| ForeignJson::from(p.as_ref())).collect();
+    let destinations = connections.listing.destinations.iter().filter(|e| connections.filter.wants_destination(e));
+    let names: Vec<&str> = destinations.filter(|e| e.pattern.is_some()).map(|e| e.name.as_str()).collect();
     writeln!(
         out,
-        "\n],\"unknown\":{},\"incomplete\":{}}}",
+        "\n],\"names\":{},\"unknown\":{},\"incomplete\":{}}}",
+        serde_json::to_string(&names)?,
         serde_json::to_string(&pairs)?,
         serde_json::to_string(&foreign)?
     )?;
