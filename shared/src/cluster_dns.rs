@@ -273,8 +273,10 @@ impl<'c> ClusterDns<'c> {
         }
         let local = Party::Address(NODE_LOCAL_ADDRESS);
         let cached = evaluate(self.compiled, Party::Endpoint(source), local, protocol, PORT, Family::V4);
+        // A cache on the nodes that the input does not show counts where a rule is for it.
+        let by_rule = |decision: &Decision| self.node_local || decision.egress.allowed_by.is_some();
         match worst {
-            _ if cached.is_some_and(|decision| decision.outcome == Outcome::Allowed) => Lookup::Open,
+            _ if cached.is_some_and(|d| d.outcome == Outcome::Allowed && by_rule(&d)) => Lookup::Open,
             Some((server, decision)) => Lookup::Closed { server, decision: Box::new(decision) },
             None => Lookup::NotShown,
         }

@@ -3,7 +3,6 @@
 use crate::cluster::ClusterIndex;
 use crate::cluster_dns::{ClusterDns, Lookup};
 use crate::compile::{Address, Compiled};
-use crate::dns::NamePattern;
 use crate::evaluate::{Decision, Exemption, Judgement, Party, RuleRef};
 use crate::manifest::rule_yaml;
 use crate::net::Family;
@@ -195,7 +194,7 @@ pub fn advise_name(index: &ClusterIndex, compiled: &Compiled, connection: &Conne
     };
     let mut fixes = Vec::new();
     // A rule for a name that stands for no address allows nothing.
-    let stands_for_nothing = compiled.modes().names.of(&to.name).is_some_and(|addresses| addresses.is_empty());
+    let stands_for_nothing = compiled.modes().names.of_pattern(&to.name).is_some_and(|addresses| addresses.is_empty());
     if connection.verdict != Verdict::Allowed && !to.kept_by_lookup && !stands_for_nothing {
         let ports = match (connection.protocol, connection.port) {
             (protocol, Some(port)) => Some(PortRange::single(protocol.unwrap_or(Protocol::Tcp), port)),
@@ -203,7 +202,7 @@ pub fn advise_name(index: &ClusterIndex, compiled: &Compiled, connection: &Conne
             (None, None) => None,
         };
         let rule = Rule {
-            peers: Some(vec![Peer::Names(vec![NamePattern::Exact(to.name.clone())])]),
+            peers: Some(vec![Peer::Names(vec![to.name.clone()])]),
             ports: ports.map(|range| vec![PortMatch::Range(range)]),
         };
         fixes.extend(fix(PolicyKind::EgressDomainPolicy, "allow-names", rule));

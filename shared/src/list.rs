@@ -5,7 +5,7 @@
 //! tells apart. Exemptions of single pairs (A6, D2) are put in here.
 
 use crate::compile::{Address, Compiled, EndpointId, Entry};
-use crate::dns::{DomainName, NamePattern};
+use crate::dns::NamePattern;
 use crate::evaluate::{Addresses, Party, own_node};
 use crate::names::{Names, ports_to_name};
 use crate::net::{AddressRange, Family, PerFamily, to_blocks};
@@ -117,7 +117,7 @@ pub struct Listing<'c> {
     relations: Vec<Worked>,
     names: Names,
     /// A name that is listed with all that reach it, not only by name.
-    asked: Option<DomainName>,
+    asked: Option<NamePattern>,
 }
 
 /// One relation, worked out: for each distinct row of destinations the classes of sources by ports.
@@ -298,10 +298,10 @@ impl<'c> Listing<'c> {
 
     /// The same with one name outside in the place of all that rules have: with everybody who reaches it, by name or
     /// because egress is open.
-    pub fn about_name(mut self, name: &DomainName) -> Self {
+    pub fn about_name(mut self, name: &NamePattern) -> Self {
         self.destinations.retain(|entity| entity.pattern.is_none());
         let at = self.destinations.iter().position(|e| e.namespace.is_none()).unwrap_or(self.destinations.len());
-        self.destinations.insert(at, named(NamePattern::Exact(name.clone())));
+        self.destinations.insert(at, named(name.clone()));
         self.asked = Some(name.clone());
         self
     }

@@ -91,11 +91,6 @@ impl Outside {
         families.into_iter().map(of).reduce(|a, b| a.intersection(&b)).unwrap_or_else(of_both)
     }
 
-    /// The ports on which a name is allowed by name.
-    pub fn by_name(&self, name: &DomainName) -> PortSet {
-        union(self.names.iter().filter(|grant| grant.to.matches(name)).map(|grant| &grant.ports))
-    }
-
     /// The ports on which every name that a pattern means is allowed by name.
     pub fn by_pattern(&self, pattern: &NamePattern) -> PortSet {
         union(self.names.iter().filter(|grant| pattern.is_within(&grant.to)).map(|grant| &grant.ports))
@@ -183,12 +178,12 @@ impl Names {
 
 /// The ports on which an endpoint surely reaches a name, in whatever way, and whether there may be more. Where its
 /// addresses are known it is reached on a port when each of them is.
-pub fn ports_to_name(compiled: &Compiled, id: EndpointId, name: &DomainName) -> (PortSet, bool) {
+pub fn ports_to_name(compiled: &Compiled, id: EndpointId, name: &NamePattern) -> (PortSet, bool) {
     let Some(entry) = compiled.entry(id) else { return (PortSet::EMPTY, false) };
     let outside = Outside::of(compiled, entry.egress);
     let open = outside.open(entry.endpoint.families());
-    let Some(addresses) = compiled.modes().names.of(name) else {
-        let surely = open.union(&outside.by_name(name));
+    let Some(addresses) = compiled.modes().names.of_pattern(name) else {
+        let surely = open.union(&outside.by_pattern(name));
         let more = !outside.open_to_some().difference(&surely).is_empty();
         return (surely, more);
     };

@@ -5,7 +5,7 @@ use super::resolve::Named;
 use super::{Connection, Judged, Verdict, alike, on_any_port, on_port};
 use crate::cluster_dns::{ClusterDns, Lookup};
 use crate::compile::Compiled;
-use crate::dns::DomainName;
+use crate::dns::NamePattern;
 use crate::evaluate::{Judgement, Outcome, Party, RuleRef};
 use crate::names::{Outside, wanted};
 use crate::net::Family;
@@ -42,7 +42,7 @@ impl NameJudgement {
 #[derive(Debug, Clone)]
 pub struct ToName {
     /// The name.
-    pub name: DomainName,
+    pub name: NamePattern,
     /// The address that it stands for, where the connection is judged by that.
     pub address: Option<IpAddr>,
     /// Whether the rules let it pass, or may, and only the lookup keeps it (G6a).
@@ -94,7 +94,7 @@ impl ToName {
 pub fn judge_name(
     compiled: &Compiled,
     source: Party,
-    name: &DomainName,
+    name: &NamePattern,
     protocol: Option<Protocol>,
     port: Option<u16>,
 ) -> NameJudgement {
@@ -112,10 +112,10 @@ pub fn judge_name(
         return judgement;
     }
     let open = of_wanted(&outside.open(entry.endpoint.families()));
-    let by_name = of_wanted(&outside.by_name(name));
+    let by_name = of_wanted(&outside.by_pattern(name));
     let surely = open.union(&by_name);
     let maybe = surely.union(&of_wanted(&outside.open_to_some()));
-    let named = outside.names.iter().find(|g| g.to.matches(name) && !of_wanted(&g.ports).is_empty());
+    let named = outside.names.iter().find(|g| name.is_within(&g.to) && !of_wanted(&g.ports).is_empty());
     let everywhere = outside.everywhere.iter().find(|grant| !of_wanted(&grant.ports).is_empty());
     let policies = || {
         let names: Vec<String> = outside.isolated_by.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect();
@@ -181,7 +181,7 @@ fn no_rule(outside: &Outside, wanted: &PortSet) -> String {
 /// What of an answer does not depend on single connections.
 pub(crate) struct Asked<'q> {
     /// The name.
-    pub name: &'q DomainName,
+    pub name: &'q NamePattern,
     /// The protocol; `None`: TCP with a port, every one without.
     pub protocol: Option<Protocol>,
     /// The port; `None`: every one.
@@ -203,7 +203,7 @@ pub(crate) fn to_name(
     };
     let by_rules = judge_name(compiled, source.party, asked.name, asked.protocol, asked.port);
     let known = match source.party {
-        Party::Endpoint(_) => compiled.modes().names.of(asked.name),
+        Party::Endpoint(_) => compiled.modes().names.of_pattern(asked.name),
         Party::Address(_) => None,
     };
     let judged = match known {
@@ -366,7 +366,7 @@ pub(super) fn notes(compiled: &Compiled, dns: &ClusterDns<'_>, connections: &[Co
         if connection.verdict == Verdict::Denied
             && to.address.is_none()
             && !to.kept_by_lookup
-            && compiled.modes().names.of(&to.name).is_none()
+            && compiled.modes().names.of_pattern(&to.name).is_none()
             && by_name
             && has_names()
         {

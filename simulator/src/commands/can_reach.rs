@@ -6,7 +6,7 @@ use crate::exit::Exit;
 use crate::load::names::Names;
 use crate::load::{Loaded, load_about};
 use crate::report::{answer_json, answer_text, diagnostics, yaml};
-use netsim_shared::dns::DomainName;
+use netsim_shared::dns::NamePattern;
 use netsim_shared::ports::Protocol;
 use netsim_shared::query::target::{Target, parse_destination};
 use netsim_shared::query::{Answer, QueryError, Question, Resolver, ask};
@@ -33,9 +33,12 @@ pub fn run(args: &CanReach) -> Result<Exit, Failure> {
     let namespace = args.namespace.as_deref().unwrap_or(&args.input.default_namespace);
     let resolver = Resolver { index: &loaded.index, compiled: &loaded.compiled, default_namespace: namespace };
     let mut answer = ask(&resolver, &question)?;
-    let asked: Vec<&DomainName> =
+    let asked: Vec<&NamePattern> =
         answer.connections.iter().filter_map(|c| c.to_name.as_ref()).map(|to| &to.name).collect();
-    let about = loaded.resolved.iter().filter(|(name, _)| asked.is_empty() || asked.contains(&name));
+    let about = loaded
+        .resolved
+        .iter()
+        .filter(|(name, _)| asked.is_empty() || asked.contains(&&NamePattern::Exact(name.clone())));
     let resolved: Vec<String> = about.map(|(_, said)| said.clone()).collect();
     answer.notes.extend(resolved);
     let asked = Asked { source: &args.source, destination: &args.destination, answer: &answer, loaded: &loaded };
@@ -74,7 +77,7 @@ fn names(args: &CanReach) -> Result<Names, Failure> {
     let names = Names::read(&args.input.names)?;
     let word = parse_destination(&args.destination).map_err(QueryError::new)?;
     match word.target {
-        Target::Name(name) => Ok(names.about(name, &args.at_ip)),
+        Target::Name(NamePattern::Exact(name)) => Ok(names.about(name, &args.at_ip)),
         _ if args.at_ip.is_empty() => Ok(names),
         _ => {
             let error = QueryError::new(format!("--at-ip: `{}` is no DNS name outside", args.destination));

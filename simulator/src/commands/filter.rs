@@ -6,7 +6,7 @@ use crate::load::Loaded;
 use ipnet::IpNet;
 use netsim_shared::compile::EndpointId;
 use netsim_shared::diagnostic::nearest;
-use netsim_shared::dns::DomainName;
+use netsim_shared::dns::NamePattern;
 use netsim_shared::evaluate::Party;
 use netsim_shared::list::{Entity, Listing, Options, Reach};
 use netsim_shared::ports::{PortRange, PortSet, Protocol};
@@ -27,7 +27,7 @@ pub struct Filter {
 enum Wanted {
     Endpoints(HashSet<EndpointId>),
     Addresses(IpNet),
-    Name(DomainName),
+    Name(NamePattern),
 }
 
 impl Wanted {
@@ -38,7 +38,7 @@ impl Wanted {
                 .blocks
                 .iter()
                 .any(|block| block.parse::<IpNet>().is_ok_and(|block| block.contains(net) || net.contains(&block))),
-            Wanted::Name(name) => entity.pattern.as_ref().is_some_and(|pattern| pattern.matches(name)),
+            Wanted::Name(name) => entity.pattern.as_ref() == Some(name),
         }
     }
 }
@@ -78,7 +78,7 @@ impl Filter {
     }
 
     /// The name outside to which connections are wanted, if only these are.
-    pub fn name(&self) -> Option<&DomainName> {
+    pub fn name(&self) -> Option<&NamePattern> {
         match &self.destination {
             Some(Wanted::Name(name)) => Some(name),
             _ => None,
