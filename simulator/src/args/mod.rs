@@ -201,7 +201,8 @@ Examples:
     #[command(
         mut_arg("files", |arg| arg.help("Objects that are added, or replace those of their name: written as for --base")),
         after_help = "\
-POLICIES of --delete: shop/db, or netpol/db or db in the namespace of -n or --default-namespace.
+POLICIES of --delete: shop/db, or netpol/db or db in the namespace of -n or --default-namespace;
+shop/egressdomainpolicy/api for the other kind.
 
 Exit codes: as those of diff.
 
