@@ -193,18 +193,12 @@ pub fn advise_name(index: &ClusterIndex, compiled: &Compiled, connection: &Conne
         Some(Fix::Policy { selected: selected(compiled, &policy), policy: Box::new(policy) })
     };
     let mut fixes = Vec::new();
-    // A rule for a name that stands for no address allows nothing.
+    // A rule for a name that stands for no address allows nothing; of a question about every port, why is seen on one.
     let stands_for_nothing = compiled.modes().names.of_pattern(&to.name).is_some_and(|addresses| addresses.is_empty());
-    if connection.verdict != Verdict::Allowed && !to.kept_by_lookup && !stands_for_nothing {
-        let ports = match (connection.protocol, connection.port) {
-            (protocol, Some(port)) => Some(PortRange::single(protocol.unwrap_or(Protocol::Tcp), port)),
-            (Some(protocol), None) => Some(PortRange::all_of(protocol)),
-            (None, None) => None,
-        };
-        let rule = Rule {
-            peers: Some(vec![Peer::Names(vec![to.name.clone()])]),
-            ports: ports.map(|range| vec![PortMatch::Range(range)]),
-        };
+    if to.by_rules != Verdict::Allowed && !stands_for_nothing && connection.port.is_some() {
+        let protocol = connection.protocol.unwrap_or(Protocol::Tcp);
+        let range = PortMatch::Range(PortRange::single(protocol, connection.port.unwrap_or_default()));
+        let rule = Rule { peers: Some(vec![Peer::Names(vec![to.name.clone()])]), ports: Some(vec![range]) };
         fixes.extend(fix(PolicyKind::EgressDomainPolicy, "allow-names", rule));
     }
     let dns = || ClusterDns::of(index, compiled);

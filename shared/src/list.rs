@@ -306,7 +306,16 @@ impl<'c> Listing<'c> {
         self
     }
 
-    /// What a source reaches of a name outside, and whether more cannot be told.
+    /// Everything that a source reaches of a name outside, what is open to every address with it, and whether more
+    /// cannot be told.
+    pub fn all_to_name(&self, source: &Entity, pattern: &NamePattern) -> (PortSet, bool) {
+        match source.members.first() {
+            Some(id) => ports_to_name(self.compiled, *id, pattern),
+            None => (PortSet::EMPTY, false),
+        }
+    }
+
+    /// What is listed of a source and a name outside, and whether more cannot be told.
     fn to_name(&self, source: &Entity, pattern: &NamePattern) -> (PortSet, bool) {
         // Whom a class of sources holds the same policies isolate.
         let Some(id) = source.members.first() else { return (PortSet::EMPTY, false) };

@@ -25,7 +25,7 @@ fn questions_about_names() {
         ("shared-address", MAP, "shop/deploy/web www.partner.example:443 --explain", 0),
         ("no-address", MAP, "shop/deploy/web files.objects.example:443", 1),
         ("refused", MAP, "shop/deploy/web metadata.partner.example:443", 1),
-        ("supposed", NAMES, "shop/deploy/web www.partner.example:443 --at-ip 203.0.113.99", 1),
+        ("supposed", NAMES, "shop/deploy/web www.partner.example:443 --at-ip 203.0.113.99", 3),
         ("supposed-private", NAMES, "shop/deploy/web api.partner.example:443 --at-ip 10.1.2.3", 1),
         (
             "opted-in",

@@ -45,8 +45,8 @@ pub struct ToName {
     pub name: NamePattern,
     /// The address that it stands for, where the connection is judged by that.
     pub address: Option<IpAddr>,
-    /// Whether the rules let it pass, or may, and only the lookup keeps it (G6a).
-    pub kept_by_lookup: bool,
+    /// What rules say of it, before it has to be looked up (G6a).
+    pub by_rules: Verdict,
     /// Whether the source can look names up.
     pub lookup: Lookup,
 }
@@ -81,11 +81,14 @@ impl ToName {
             }
         };
         let told = !matches!(&self.lookup, Lookup::Closed { decision, .. } if decision.outcome != Outcome::Denied);
-        Some(match (self.kept_by_lookup, told) {
-            (true, true) => format!("the name is allowed, but it cannot be looked up: {why}"),
-            (true, false) => format!("the name is allowed, but whether it can be looked up is unknown: {why}"),
-            (false, true) => format!("nor can it be looked up: {why}"),
-            (false, false) => format!("whether it can be looked up is unknown, too: {why}"),
+        Some(match (self.by_rules, told) {
+            (Verdict::Allowed, true) => format!("the name is allowed, but it cannot be looked up: {why}"),
+            (Verdict::Allowed, false) => {
+                format!("the name is allowed, but whether it can be looked up is unknown: {why}")
+            }
+            (Verdict::Denied, true) => format!("nor can it be looked up: {why}"),
+            (Verdict::Mixed | Verdict::Unknown, true) => format!("and it cannot be looked up: {why}"),
+            (_, false) => format!("whether it can be looked up is unknown, too: {why}"),
         })
     }
 }
@@ -234,7 +237,7 @@ pub(crate) fn to_name(
             to_name: Some(Box::new(ToName {
                 name: asked.name.clone(),
                 address,
-                kept_by_lookup: false,
+                by_rules: verdict,
                 lookup: lookup.clone(),
             })),
         });
@@ -245,7 +248,7 @@ pub(crate) fn to_name(
 
 /// What cannot be looked up is not reached by name (G6a).
 fn look_up_first(connection: &mut Connection) {
-    let Some(to_name) = &mut connection.to_name else { return };
+    let Some(to_name) = &connection.to_name else { return };
     let verdict = match &to_name.lookup {
         Lookup::Open | Lookup::NotShown => return,
         Lookup::NoRule => Verdict::Denied,
@@ -255,7 +258,6 @@ fn look_up_first(connection: &mut Connection) {
     if connection.verdict == Verdict::Denied || connection.verdict == verdict {
         return;
     }
-    to_name.kept_by_lookup = true;
     connection.verdict = verdict;
 }
 
@@ -365,7 +367,7 @@ pub(super) fn notes(compiled: &Compiled, dns: &ClusterDns<'_>, connections: &[Co
         };
         if connection.verdict == Verdict::Denied
             && to.address.is_none()
-            && !to.kept_by_lookup
+            && to.by_rules == Verdict::Denied
             && compiled.modes().names.of_pattern(&to.name).is_none()
             && by_name
             && has_names()

@@ -172,7 +172,9 @@ pub fn json(out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<Ve
     // Few names and port lists make up many connections: each is written as JSON once.
     let mut ports: HashMap<Reach, String> = HashMap::new();
     let mut quoted: HashMap<String, String> = HashMap::new();
+    let mut named: BTreeSet<&str> = BTreeSet::new();
     let unknown = connections.visit(|source, destination, reach| {
+        named.extend(destination.pattern.as_ref().map(|_| destination.name.as_str()));
         if !ports.contains_key(reach) {
             ports.insert(reach.clone(), ports_json(reach)?);
         }
@@ -205,12 +207,10 @@ pub fn json(out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<Ve
     let pairs: Vec<_> = unknown.iter().map(|p| serde_json::json!({"src": p.source, "dst": p.destination})).collect();
     let foreign: Vec<ForeignJson> =
         connections.index.foreign_policies().map(|p| ForeignJson::from(p.as_ref())).collect();
-    let destinations = connections.listing.destinations.iter().filter(|e| connections.filter.wants_destination(e));
-    let names: Vec<&str> = destinations.filter(|e| e.pattern.is_some()).map(|e| e.name.as_str()).collect();
     writeln!(
         out,
         "\n],\"names\":{},\"unknown\":{},\"incomplete\":{}}}",
-        serde_json::to_string(&names)?,
+        serde_json::to_string(&named)?,
         serde_json::to_string(&pairs)?,
         serde_json::to_string(&foreign)?
     )?;
