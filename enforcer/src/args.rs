@@ -4,7 +4,7 @@ use crate::observe::log::Format;
 use crate::render;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
-use netsim::args::{ClusterArgs, InputArgs};
+use netsim::args::{ClusterArgs, InputArgs, NameArgs};
 use netsim_shared::net::read_cidr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -126,6 +126,8 @@ impl Input {
             pod_cidrs: Vec::new(),
             strict: false,
             host_network_pods: false,
+            // What names stand for is filled in on the node.
+            names: NameArgs::default(),
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::assert_answer;
 use crate::run::{Scratch, netsim};
 use crate::schemas::{fits_schema, schema};
 use std::fs;
+use std::net::{SocketAddr, UdpSocket};
 
 const NAMES: &str = "-f examples/names/k8s";
 const MAP: &str = "-f examples/names/k8s --dns-map examples/names/dns-map.yaml";
@@ -36,6 +37,50 @@ fn questions_about_names() {
         ("json", NAMES, "shop/deploy/worker api.partner.example:443 -o json", 1),
     ] {
         assert_answer!(format!("names-{name}"), netsim(&format!("can-reach {input} {question}")).exits(code));
+    }
+}
+
+/// A DNS server that knows `api.partner.example`, fails for names that begin with `smtp`, and denies all others.
+/// It asks back what it was asked, in the same letters.
+fn dns_server() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 1500];
+        while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+            let asked = &bytes[12..length];
+            let end = asked.iter().position(|byte| *byte == 0).unwrap() + 5;
+            let (question, kind) = (&asked[..end], asked[end - 3]);
+            let name = String::from_utf8_lossy(question).to_ascii_lowercase();
+            let (code, answers) = match (name.contains("smtp"), name.contains("\u{3}api\u{7}partner"), kind) {
+                (true, ..) => (2, 0),
+                (_, true, 1) => (0, 1),
+                (_, true, _) => (0, 0),
+                _ => (3, 0),
+            };
+            let mut answer = vec![bytes[0], bytes[1], 0x81, 0x80 | code, 0, 1, 0, answers, 0, 0, 0, 0];
+            answer.extend(question);
+            if answers > 0 {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, 10]);
+            }
+            socket.send_to(&answer, from).unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn dns_is_asked_when_it_is_told_to() {
+    let asking = format!("{NAMES} --resolve --dns-server {}", dns_server());
+    for (name, command, code) in [
+        ("there", "can-reach shop/deploy/web api.partner.example:443 --explain", 0),
+        ("not-there", "can-reach shop/deploy/web gone.objects.example:443", 1),
+        ("fails", "can-reach shop/deploy/worker smtp.partner.example:587", 1),
+        ("list", "list --source shop/deploy/web", 0),
+        ("json", "can-reach shop/deploy/web api.partner.example:443 -o json", 0),
+    ] {
+        let answer = netsim(&format!("{command} {asking}")).exits(code);
+        assert_answer!(format!("names-resolved-{name}"), answer);
     }
 }
 
