@@ -4,6 +4,7 @@
 //! are entities: single pods, or pods of one workload (or bare pods of one namespace) that no rule
 //! tells apart. Exemptions of single pairs (A6, D2) are put in here.
 
+use crate::compile::side::GroupId;
 use crate::compile::{Address, Compiled, EndpointId, Entry};
 use crate::dns::NamePattern;
 use crate::evaluate::{Addresses, Party, own_node};
@@ -337,12 +338,18 @@ impl<'c> Listing<'c> {
         let mut reached: Vec<Vec<u32>> = self.relations.iter().map(|w| vec![NO_PORT; w.source_count]).collect();
         for destination in self.destinations.iter().filter(|entity| wanted(entity)) {
             if let Some(pattern) = &destination.pattern {
+                // Sources of one group that have addresses of the same families come out alike.
+                let mut known: FxHashMap<(GroupId, [bool; 2]), (Reach, bool)> = FxHashMap::default();
                 for source in self.sources.iter().filter(|source| source.namespace.is_some()) {
-                    let (ports, unknown) = self.to_name(source, pattern);
-                    let reach = Reach { ports, in_one_family: Vec::new() };
+                    let Some(entry) = source.members.first().and_then(|id| self.compiled.entry(*id)) else { continue };
+                    let has = |family| entry.endpoint.families().any(|other| other == family);
+                    let (reach, unknown) = known.entry((entry.egress, Family::ALL.map(has))).or_insert_with(|| {
+                        let (ports, unknown) = self.to_name(source, pattern);
+                        (Reach { ports, in_one_family: Vec::new() }, unknown)
+                    });
                     match unknown {
-                        true => visit(source, destination, Pair::Unknown(&reach)),
-                        false if !reach.is_empty() => visit(source, destination, Pair::Open(&reach)),
+                        true => visit(source, destination, Pair::Unknown(reach)),
+                        false if !reach.is_empty() => visit(source, destination, Pair::Open(reach)),
                         false => {}
                     }
                 }
