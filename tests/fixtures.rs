@@ -143,8 +143,12 @@ fn check_ask(index: &ClusterIndex, compiled: &Compiled, question: &Ask) -> Optio
     let (verdict, said, incomplete) = match ask(&resolver, &asked) {
         Err(error) => ("error".to_owned(), format!("{} {}", error.message, error.help.unwrap_or_default()), false),
         Ok(answer) => {
+            let lookups = answer.connections.iter();
+            let lookups: Vec<String> =
+                lookups.filter_map(|c| c.to_name.as_ref()?.no_lookup(compiled, &c.source)).collect();
             let reasons = answer.connections.iter().flat_map(|c| match &c.judged {
-                Judged::Name(why) | Judged::Other(why) => vec![why.clone()],
+                Judged::Name(judged) => vec![judged.why.clone()],
+                Judged::Other(why) => vec![why.clone()],
                 Judged::Port(decisions) => decisions
                     .iter()
                     .flat_map(|d| [&d.egress, &d.ingress])
@@ -161,7 +165,8 @@ fn check_ask(index: &ClusterIndex, compiled: &Compiled, question: &Ask) -> Optio
             });
             let foreign = answer.incomplete.iter().map(|f| f.name.to_string());
             let names = answer.connections.iter().flat_map(|c| [c.source.name.clone(), c.destination_name.clone()]);
-            let said: Vec<String> = reasons.chain(answer.notes.clone()).chain(foreign).chain(names).collect();
+            let said: Vec<String> =
+                reasons.chain(lookups).chain(answer.notes.clone()).chain(foreign).chain(names).collect();
             (answer.verdict.to_string(), said.join("\n"), !answer.incomplete.is_empty())
         }
     };

@@ -5,7 +5,7 @@ use crate::observe::log::Format;
 use crate::render;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
-use netsim::args::{ClusterArgs, InputArgs};
+use netsim::args::{ClusterArgs, InputArgs, NameArgs};
 use netsim_shared::dns::refuse::{Refusals, private_ranges};
 use netsim_shared::dns::store::StoreOptions;
 use netsim_shared::net::{family_of, read_cidr};
@@ -129,6 +129,8 @@ impl Input {
             pod_cidrs: Vec::new(),
             strict: false,
             host_network_pods: false,
+            // What names stand for is filled in on the node.
+            names: NameArgs::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is told about input: kind, place, help. Rendering is plain text; colour is the caller's.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// How bad it is. An error makes the run fail, a warning does not.
@@ -39,6 +40,23 @@ pub struct Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.source, self.line, self.column)
+    }
+}
+
+/// The place of some bytes of a text.
+pub fn place_at(source: impl Into<Arc<str>>, text: &str, span: &Range<usize>) -> Place {
+    let start = span.start.min(text.len());
+    let before = text.get(..start).unwrap_or_default();
+    let begin = before.rfind('\n').map_or(0, |at| at + 1);
+    let line = text.get(begin..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    let count = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
+    let meant = text.get(span.clone()).and_then(|text| text.lines().next()).unwrap_or_default();
+    Place {
+        source: source.into(),
+        line: u32::try_from(before.matches('\n').count()).unwrap_or(u32::MAX).saturating_add(1),
+        column: count(before.get(begin..).unwrap_or_default()).saturating_add(1),
+        text: Some(line.into()),
+        width: count(meant.trim_end()).max(1),
     }
 }
 

@@ -1,14 +1,17 @@
 //! Why: which rules nearly allowed a connection, and the smallest change that would.
 
 use crate::cluster::ClusterIndex;
+use crate::cluster_dns::{ClusterDns, Lookup};
 use crate::compile::{Address, Compiled};
 use crate::evaluate::{Decision, Exemption, Judgement, Party, RuleRef};
 use crate::manifest::rule_yaml;
 use crate::net::Family;
-use crate::object::{NAMESPACE_NAME_LABEL, Path};
+use crate::object::{NAMESPACE_NAME_LABEL, Origin, Path};
 use crate::policy::{Direction, IpBlock, NetworkPolicy, Peer, PolicyKind, PortMatch, Rule};
 use crate::ports::{PortRange, Protocol};
+use crate::query::{Connection, Verdict};
 use crate::selector::{Labels, Requirement, Selector};
+use crate::suggest::free;
 use ipnet::IpNet;
 use std::sync::Arc;
 
@@ -131,6 +134,97 @@ pub fn advise(
     });
     near.truncate(3);
     Advice { near, change }
+}
+
+/// What makes a connection to a name allowed: a rule for a policy that is there, or a new policy.
+#[derive(Debug, Clone)]
+pub enum Fix {
+    /// A rule to add.
+    Rule(Change),
+    /// A policy to add, for the same pods as one that isolates them already: so it isolates none besides.
+    Policy {
+        /// The policy.
+        policy: Box<NetworkPolicy>,
+        /// How many pods (or workloads) it selects.
+        selected: usize,
+    },
+}
+
+impl Fix {
+    /// The objects that are new or replace those that are there.
+    pub fn applied(&self) -> NetworkPolicy {
+        match self {
+            Fix::Rule(change) => {
+                let mut policy = change.policy.as_ref().clone();
+                change.apply_to(&mut policy);
+                policy
+            }
+            Fix::Policy { policy, .. } => policy.as_ref().clone(),
+        }
+    }
+}
+
+/// What would make a connection to a name outside allowed: what is missing of a rule for the name, and of the way to
+/// the cluster's DNS.
+pub fn advise_name(index: &ClusterIndex, compiled: &Compiled, connection: &Connection) -> Vec<Fix> {
+    let (Some(to), Party::Endpoint(id)) = (&connection.to_name, connection.source.party) else { return Vec::new() };
+    let Some(entry) = compiled.entry(id) else { return Vec::new() };
+    let isolated_by: Vec<Arc<NetworkPolicy>> =
+        compiled.side(Direction::Egress).policies_of(entry.egress).map(|slot| slot.policy.clone()).collect();
+    let fix = |kind: PolicyKind, wish: &str, rule: Rule| {
+        let fewest = |kind: Option<PolicyKind>| {
+            let fits = isolated_by.iter().filter(|policy| kind.is_none_or(|kind| policy.kind == kind));
+            fits.min_by_key(|policy| selected(compiled, policy)).cloned()
+        };
+        if let Some(policy) = fewest(Some(kind)) {
+            let selected = selected(compiled, &policy);
+            return Some(Fix::Rule(Change { policy, direction: Direction::Egress, rule, selected }));
+        }
+        let like = fewest(None)?;
+        let policy = NetworkPolicy {
+            kind,
+            namespace: like.namespace.clone(),
+            name: free(index, &like.namespace, &kind.name_of(wish), &[]).into(),
+            pod_selector: like.pod_selector.clone(),
+            ingress: None,
+            egress: Some(vec![rule]),
+            origin: Origin::default(),
+        };
+        Some(Fix::Policy { selected: selected(compiled, &policy), policy: Box::new(policy) })
+    };
+    let mut fixes = Vec::new();
+    // A rule for a name that stands for no address allows nothing; of a question about every port, why is seen on one.
+    let stands_for_nothing = compiled.modes().names.of_pattern(&to.name).is_some_and(|addresses| addresses.is_empty());
+    if to.by_rules != Verdict::Allowed && !stands_for_nothing && connection.port.is_some() {
+        let protocol = connection.protocol.unwrap_or(Protocol::Tcp);
+        let range = PortMatch::Range(PortRange::single(protocol, connection.port.unwrap_or_default()));
+        let rule = Rule { peers: Some(vec![Peer::Names(vec![to.name.clone()])]), ports: Some(vec![range]) };
+        fixes.extend(fix(PolicyKind::EgressDomainPolicy, "allow-names", rule));
+    }
+    let dns = || ClusterDns::of(index, compiled);
+    let for_dns = || dns().rule(&entry.endpoint.key.namespace);
+    match &to.lookup {
+        Lookup::Open | Lookup::NotShown => {}
+        Lookup::NoRule => {
+            fixes.extend(for_dns().and_then(|rule| fix(PolicyKind::NetworkPolicy, "allow-dns", rule)));
+        }
+        Lookup::Closed { server, decision } => {
+            if !decision.egress.allows() {
+                fixes.extend(for_dns().and_then(|rule| fix(PolicyKind::NetworkPolicy, "allow-dns", rule)));
+            }
+            let asked = Asked {
+                source: connection.source.party,
+                destination: Party::Endpoint(server.id),
+                protocol: server.protocol,
+                port: server.port,
+                family: decision.family,
+                blocks: Vec::new(),
+            };
+            let advice = advise(index, compiled, &asked, Direction::Ingress, &decision.ingress);
+            fixes.extend(advice.change.map(Fix::Rule));
+        }
+    }
+    fixes
 }
 
 /// How many pods (or workloads) a policy selects.

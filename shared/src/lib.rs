@@ -14,6 +14,7 @@
 
 pub mod assertion;
 pub mod cluster;
+pub mod cluster_dns;
 pub mod compile;
 #[cfg(feature = "crd")]
 pub mod crd;
@@ -26,6 +27,7 @@ pub mod explain;
 pub mod ingest;
 pub mod list;
 pub mod manifest;
+pub mod names;
 pub mod net;
 pub mod object;
 pub mod policy;
@@ -34,5 +36,6 @@ pub mod query;
 pub mod reference;
 pub mod relation;
 pub mod selector;
+pub mod services;
 pub mod suggest;
 pub mod survey;

@@ -4,8 +4,11 @@
 //! are entities: single pods, or pods of one workload (or bare pods of one namespace) that no rule
 //! tells apart. Exemptions of single pairs (A6, D2) are put in here.
 
+use crate::compile::side::GroupId;
 use crate::compile::{Address, Compiled, EndpointId, Entry};
+use crate::dns::NamePattern;
 use crate::evaluate::{Addresses, Party, own_node};
+use crate::names::{Names, ports_to_name};
 use crate::net::{AddressRange, Family, PerFamily, to_blocks};
 use crate::ports::{PortRange, PortSet};
 use crate::query::resolve::blocks_name;
@@ -26,6 +29,8 @@ pub struct Entity {
     pub members: Vec<EndpointId>,
     /// The addresses outside, as blocks.
     pub blocks: Vec<String>,
+    /// The names outside: by name, whatever their addresses are (G6b).
+    pub pattern: Option<NamePattern>,
     /// Whether it is on its node's network (D1).
     pub host_network: bool,
     /// What it is in each worked-out relation: a class of sources, or a row of destinations.
@@ -97,7 +102,7 @@ impl std::fmt::Display for Reach {
 pub struct Options {
     /// Pod by pod.
     pub expand: bool,
-    /// With addresses outside the cluster.
+    /// With addresses and names outside the cluster.
     pub outside: bool,
 }
 
@@ -111,6 +116,9 @@ pub struct Listing<'c> {
     /// destination: the two are grouped apart, which keeps both short.
     pub destinations: Vec<Entity>,
     relations: Vec<Worked>,
+    names: Names,
+    /// A name that is listed with all that reach it, not only by name.
+    asked: Option<NamePattern>,
 }
 
 /// One relation, worked out: for each distinct row of destinations the classes of sources by ports.
@@ -281,8 +289,41 @@ impl<'c> Listing<'c> {
             }
             entities
         };
-        let (sources, destinations) = (entities(|w| &w.source), entities(|w| &w.destination));
-        Listing { compiled, sources, destinations, relations }
+        let (sources, mut destinations) = (entities(|w| &w.source), entities(|w| &w.destination));
+        let names = if options.outside { Names::of(compiled) } else { Names::default() };
+        // Before the addresses, which come last.
+        let at = destinations.iter().position(|entity| entity.namespace.is_none()).unwrap_or(destinations.len());
+        destinations.splice(at..at, names.patterns().cloned().map(named));
+        Listing { compiled, sources, destinations, relations, names, asked: None }
+    }
+
+    /// The same with one name outside in the place of all that rules have: with everybody who reaches it, by name or
+    /// because egress is open.
+    pub fn about_name(mut self, name: &NamePattern) -> Self {
+        self.destinations.retain(|entity| entity.pattern.is_none());
+        let at = self.destinations.iter().position(|e| e.namespace.is_none()).unwrap_or(self.destinations.len());
+        self.destinations.insert(at, named(name.clone()));
+        self.asked = Some(name.clone());
+        self
+    }
+
+    /// Everything that a source reaches of a name outside, what is open to every address with it, and whether more
+    /// cannot be told.
+    pub fn all_to_name(&self, source: &Entity, pattern: &NamePattern) -> (PortSet, bool) {
+        match source.members.first() {
+            Some(id) => ports_to_name(self.compiled, *id, pattern),
+            None => (PortSet::EMPTY, false),
+        }
+    }
+
+    /// What is listed of a source and a name outside, and whether more cannot be told.
+    fn to_name(&self, source: &Entity, pattern: &NamePattern) -> (PortSet, bool) {
+        // Whom a class of sources holds the same policies isolate.
+        let Some(id) = source.members.first() else { return (PortSet::EMPTY, false) };
+        match &self.asked {
+            Some(name) => ports_to_name(self.compiled, *id, name),
+            None => (self.names.beyond_open(self.compiled, *id, pattern), false),
+        }
     }
 
     /// Visits every pair that is open on some port, or that cannot be told, by destination and then
@@ -296,6 +337,24 @@ impl<'c> Listing<'c> {
         // What each class of sources reaches the destination on, in each relation.
         let mut reached: Vec<Vec<u32>> = self.relations.iter().map(|w| vec![NO_PORT; w.source_count]).collect();
         for destination in self.destinations.iter().filter(|entity| wanted(entity)) {
+            if let Some(pattern) = &destination.pattern {
+                // Sources of one group that have addresses of the same families come out alike.
+                let mut known: FxHashMap<(GroupId, [bool; 2]), (Reach, bool)> = FxHashMap::default();
+                for source in self.sources.iter().filter(|source| source.namespace.is_some()) {
+                    let Some(entry) = source.members.first().and_then(|id| self.compiled.entry(*id)) else { continue };
+                    let has = |family| entry.endpoint.families().any(|other| other == family);
+                    let (reach, unknown) = known.entry((entry.egress, Family::ALL.map(has))).or_insert_with(|| {
+                        let (ports, unknown) = self.to_name(source, pattern);
+                        (Reach { ports, in_one_family: Vec::new() }, unknown)
+                    });
+                    match unknown {
+                        true => visit(source, destination, Pair::Unknown(reach)),
+                        false if !reach.is_empty() => visit(source, destination, Pair::Open(reach)),
+                        false => {}
+                    }
+                }
+                continue;
+            }
             for ((worked, reached), row) in self.relations.iter().zip(&mut reached).zip(&destination.roles) {
                 worked.reached(*row, reached, &mut reaches);
             }
@@ -384,6 +443,19 @@ impl<'c> Listing<'c> {
     }
 }
 
+/// Names outside, as a destination.
+fn named(pattern: NamePattern) -> Entity {
+    Entity {
+        name: pattern.to_string(),
+        namespace: None,
+        members: Vec::new(),
+        blocks: Vec::new(),
+        pattern: Some(pattern),
+        host_network: false,
+        roles: Vec::new(),
+    }
+}
+
 /// The pods and workloads, alone or grouped, in a role.
 fn inside(
     compiled: &Compiled,
@@ -418,7 +490,7 @@ fn inside(
                 0 | 1 => first,
                 more => format!("{first}+{}", more - 1),
             };
-            Entity { name, namespace: Some(namespace), members, blocks: Vec::new(), host_network, roles }
+            Entity { name, namespace: Some(namespace), members, blocks: Vec::new(), pattern: None, host_network, roles }
         })
         .collect();
     entities.sort_by(|a, b| a.name.cmp(&b.name));
@@ -445,6 +517,7 @@ fn outside(relations: &[Worked], role: fn(&Worked) -> &InRole) -> Vec<Entity> {
                 namespace: None,
                 members: Vec::new(),
                 blocks,
+                pattern: None,
                 host_network: false,
                 roles: roles.collect(),
             });

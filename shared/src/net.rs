@@ -121,6 +121,15 @@ pub fn family_of(net: &IpNet) -> Family {
     Family::of(net.network())
 }
 
+/// Where networks put what is inside.
+const PRIVATE: [&str; 5] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"];
+
+/// Whether a block lies in private space, or holds some of it whole.
+pub fn is_private(net: &IpNet) -> bool {
+    let ranges = PRIVATE.iter().filter_map(|text| text.parse::<IpNet>().ok());
+    ranges.into_iter().any(|range| is_within(net, &range) || is_within(&range, net))
+}
+
 /// Whether one block lies inside another (of the same family).
 pub fn is_within(inner: &IpNet, outer: &IpNet) -> bool {
     family_of(inner) == family_of(outer) && outer.contains(inner)

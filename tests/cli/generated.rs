@@ -20,7 +20,7 @@ const UPDATE: &str = "NETSIM_UPDATE_DOCS=1 cargo test -p netsim --test cli gener
 const INDEX: &str = "docs/commands/README.md";
 const SCHEMA: &str = "docs/schemas/config.schema.json";
 /// Headings of options that several commands share.
-const SHARED: [&str; 2] = ["Input", "Live cluster"];
+const SHARED: [&str; 3] = ["Input", "Names outside", "Live cluster"];
 
 fn program() -> Command {
     let mut program = Cli::command().disable_help_subcommand(true);

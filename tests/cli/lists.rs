@@ -45,7 +45,6 @@ fn list_filters_that_name_nothing() {
         ("namespace", "-n shpo"),
         ("source", "--source shop/svc/db"),
         ("destination", "--destination shop/svc/db:5432"),
-        ("name", "--destination api.example.com"),
         ("port", "--port http"),
     ] {
         assert_answer!(format!("list-bad-{name}"), netsim(&format!("list {SHOP} {filter}")).exits(2));

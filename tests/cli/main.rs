@@ -13,6 +13,7 @@ mod input;
 mod lint;
 mod lists;
 mod live;
+mod names;
 mod report;
 mod run;
 mod schemas;

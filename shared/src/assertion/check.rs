@@ -4,16 +4,18 @@ use super::reach::{Allowance, Beyond, Parts, Reachability, Scope};
 use super::resolve::{self, Found, Goal};
 use super::{Assertion, Isolated, Only, Suite, Test, isolation};
 use crate::cluster::ClusterIndex;
+use crate::cluster_dns::ClusterDns;
 use crate::compile::{Compiled, EndpointId, PeerIds, pod_cidrs};
 use crate::diagnostic::Diagnostic;
-use crate::dns::DomainName;
+use crate::dns::NamePattern;
 use crate::evaluate::{Note, Party};
+use crate::names::Outside;
 use crate::net::{AddressRange, Family, PerFamily, from_number, to_blocks, without};
 use crate::policy::Direction;
 use crate::ports::{PortSet, Protocol};
 use crate::query::resolve::{Destination, Named, Selection, blocks_name};
 use crate::query::{
-    Answer, Asked, Connection, Judged, Resolver, Verdict, answer, combine, connection, decision_notes, to_name,
+    Answer, Asked, Connection, Judged, Resolver, Verdict, answer, combine, connection, decision_notes, name,
 };
 use ipnet::IpNet;
 use rayon::prelude::*;
@@ -359,7 +361,20 @@ impl<'c> Checker<'c> {
     }
 
     fn only_to(&self, resolver: &Resolver<'_>, ends: &Found, only: &Only, found: &mut Collected) {
-        let (fine, names) = (ends.goals(), ends.names().collect::<Vec<_>>());
+        let (mut fine, names) = (ends.goals(), ends.names().collect::<Vec<_>>());
+        // What a name stands for is in order, too, where it is known.
+        let mut not_known = Vec::new();
+        for (name, ports) in &names {
+            match self.compiled.modes().names.of_pattern(name) {
+                Some(addresses) => {
+                    let mut allowance = Allowance::on(ports.clone());
+                    addresses.into_iter().for_each(|address| allowance.add(Party::Address(address), &[]));
+                    allowance.sort();
+                    fine.push(allowance);
+                }
+                None => not_known.push((name.to_string(), ports)),
+            }
+        }
         let everything = PortSet::all();
         for source in &ends.from {
             let mut violations = Violations::default();
@@ -370,18 +385,53 @@ impl<'c> Checker<'c> {
                 let outside = std::mem::take(&mut beyond.outside);
                 for (family, ranges, ports) in outside {
                     // Any address may be one of a name's, which is not resolved (G6).
-                    let of_names = names.iter().map(|(_, ports)| ports).fold(PortSet::EMPTY, |a, b| a.union(b));
+                    let of_names = not_known.iter().map(|(_, ports)| ports).fold(PortSet::EMPTY, |a, b| a.union(b));
                     let doubted = ports.intersection(&of_names);
                     if !doubted.is_empty() {
-                        let names: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+                        let names: Vec<&str> = not_known.iter().map(|(name, _)| name.as_str()).collect();
                         violations.unknown_addresses(&near, family, &ranges, &doubted, &names.join(", "));
                     }
                     beyond.outside.push((family, ranges, ports.difference(&of_names)));
                 }
                 beyond.outside.retain(|(_, _, ports)| !ports.is_empty());
                 self.violations(resolver, Direction::Egress, &near, beyond, &mut violations);
+                if only.outside {
+                    self.other_names(&near, &names, &mut violations);
+                }
             }
             found.violations(&source.shown, "others", violations);
+        }
+    }
+
+    /// Names that rules let a source reach, beyond those that are in order.
+    fn other_names(&self, near: &Near, fine: &[(&NamePattern, PortSet)], out: &mut Violations) {
+        let Party::Endpoint(id) = near.who.party else { return };
+        let Some(entry) = self.compiled.entry(id) else { return };
+        let outside = Outside::of(self.compiled, entry.egress);
+        let patterns: BTreeSet<&NamePattern> = outside.names.iter().map(|grant| &grant.to).collect();
+        if patterns.is_empty() {
+            return;
+        }
+        let open = outside.open(entry.endpoint.families());
+        let dns = ClusterDns::of(self.index, self.compiled);
+        for pattern in patterns {
+            // What is open to every address is told of addresses.
+            let by_name = outside.by_pattern(pattern).difference(&open);
+            let in_order = fine.iter().filter(|(name, _)| pattern.is_within(name));
+            let left = in_order.fold(by_name, |left, (_, ports)| left.difference(ports));
+            let Some(first) = left.ranges().first() else { continue };
+            let asked = name::Asked { name: pattern, protocol: Some(first.protocol), port: Some(first.from) };
+            for judged in name::to_name(self.compiled, &dns, &near.who, near.count, &asked) {
+                let status = match judged.verdict {
+                    Verdict::Denied => continue,
+                    Verdict::Unknown => Status::Unknown,
+                    Verdict::Allowed | Verdict::Mixed => Status::Failed,
+                };
+                let single = matches!(left.ranges(), [range] if range.from == range.to);
+                if let Some(list) = out.room(status) {
+                    list.push((judged, (!single).then(|| left.clone())));
+                }
+            }
         }
     }
 
@@ -500,7 +550,7 @@ impl<'c> Checker<'c> {
         &self,
         resolver: &Resolver<'_>,
         goal: &Goal,
-        name: &DomainName,
+        name: &NamePattern,
         port: Option<u16>,
         fine: &[Allowance],
         out: &mut Violations,
@@ -509,16 +559,18 @@ impl<'c> Checker<'c> {
         for allowance in fine {
             others -= &allowance.endpoints;
         }
-        let protocol = goal.protocol.unwrap_or(Protocol::Tcp);
+        let dns = ClusterDns::of(self.index, self.compiled);
+        let asked = name::Asked { name, protocol: goal.protocol, port };
         for (id, count) in self.groups(&others) {
-            let judged = to_name(self.compiled, resolver.name_of(id), count, name, protocol, port);
-            let status = match judged.verdict {
-                Verdict::Denied => continue,
-                Verdict::Unknown => Status::Unknown,
-                Verdict::Allowed | Verdict::Mixed => Status::Failed,
-            };
-            if let Some(list) = out.room(status) {
-                list.push((judged, None));
+            for judged in name::to_name(self.compiled, &dns, &resolver.name_of(id), count, &asked) {
+                let status = match judged.verdict {
+                    Verdict::Denied => continue,
+                    Verdict::Unknown => Status::Unknown,
+                    Verdict::Allowed | Verdict::Mixed => Status::Failed,
+                };
+                if let Some(list) = out.room(status) {
+                    list.push((judged, None));
+                }
             }
         }
     }
@@ -600,6 +652,7 @@ impl Violations {
             port: first.map(|range| range.from),
             verdict: Verdict::Unknown,
             judged: Judged::Other(why),
+            to_name: None,
         };
         let single = matches!(on.ranges(), [range] if range.from == range.to);
         list.push((connection, (!single).then(|| on.clone())));

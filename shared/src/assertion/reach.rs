@@ -74,6 +74,15 @@ impl Allowance {
         Allowance { ports, ..Allowance::default() }
     }
 
+    /// Puts the addresses in order, after the last party.
+    pub fn sort(&mut self) {
+        for family in Family::ALL {
+            let ranges = self.outside.get_mut(family);
+            ranges.sort_unstable();
+            ranges.dedup();
+        }
+    }
+
     /// Takes in a party; a piece of a block comes with its blocks.
     pub fn add(&mut self, party: Party, blocks: &[IpNet]) {
         match party {

@@ -3,6 +3,7 @@
 use super::reach::Allowance;
 use super::{Assertion, Ends, Form, Suite, Who};
 use crate::diagnostic::{Diagnostic, Place};
+use crate::dns::NamePattern;
 use crate::ports::{PortRange, PortSet, Protocol};
 use crate::query::resolve::{Destination, Selection};
 use crate::query::{QueryError, Resolver, Touched};
@@ -157,9 +158,9 @@ impl Found {
     }
 
     /// The DNS names in `to`, and their ports.
-    pub fn names(&self) -> impl Iterator<Item = (&str, PortSet)> {
+    pub fn names(&self) -> impl Iterator<Item = (&NamePattern, PortSet)> {
         self.to.iter().filter_map(|goal| match &goal.destination {
-            Destination::Name { name, port, .. } => Some((name.as_str(), ports(*port, goal.protocol))),
+            Destination::Name { name, port, .. } => Some((name, ports(*port, goal.protocol))),
             Destination::Parties { .. } => None,
         })
     }

@@ -12,11 +12,13 @@
 mod cause;
 mod compare;
 mod lone;
+mod names;
 mod side;
 mod units;
 
 use crate::cluster::{ClusterIndex, Key};
 use crate::compile::{Compiled, EndpointId};
+use crate::dns::NamePattern;
 use crate::list::{Reach, rest_on_assumptions};
 use crate::net::{AddressRange, Family};
 use crate::object::ForeignPolicy;
@@ -84,6 +86,8 @@ pub struct Unit {
     pub members: Both<Vec<EndpointId>>,
     /// The addresses outside.
     pub outside: Option<(Family, Vec<AddressRange>)>,
+    /// The names outside: by name, whatever their addresses are (G6b).
+    pub pattern: Option<NamePattern>,
     /// Whether it is one pod on both sides, so that a connection with itself is not looked at (A6).
     single: bool,
     /// The node that all of it is known to run on.
@@ -170,7 +174,7 @@ pub struct Families {
 pub struct Difference {
     /// Who connects, sorted by name; the outside last.
     pub sources: Vec<Unit>,
-    /// To whom, sorted by name; the outside last.
+    /// To whom, sorted by name; the outside last, and of that names.
     pub destinations: Vec<Unit>,
     /// What became of connections between what is in both.
     pub changes: Vec<Change>,
@@ -205,13 +209,23 @@ impl Difference {
         let found = compare::Comparison::new(&sides, &families.shared, &roles, options, &foreign).find();
         let uneven = matching.uneven(&sides);
         let assumes = sides.map(|side| rest_on_assumptions(&side.worked));
-        let units::Roles { sources, destinations } = roles;
+        let units::Roles { sources, mut destinations } = roles;
+        let mut changes = found.changes;
+        if options.outside {
+            let compiled = clusters.map(|cluster| cluster.compiled);
+            let first = destinations.units.len();
+            let named = names::compare(&compiled, &sources.units, first, options, &foreign);
+            destinations.units.extend(named.units);
+            changes.extend(named.changes);
+            // In the order of the others, among which names come last.
+            changes.sort_by_key(|change| (change.kind, change.incomplete));
+        }
         let Both { old, new } = sides;
         Difference {
             itself: itself(&sources.units, &destinations.units),
             sources: sources.units,
             destinations: destinations.units,
-            changes: found.changes,
+            changes,
             lone: Both { old: Lone::new(old, &lone.old, options), new: Lone::new(new, &lone.new, options) },
             matched: matching.count(),
             families: Families { uneven, ..families },

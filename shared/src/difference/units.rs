@@ -304,6 +304,7 @@ impl Builder<'_, '_> {
                     },
                     members,
                     outside: None,
+                    pattern: None,
                 };
                 (class, unit)
             })
@@ -388,6 +389,7 @@ impl Builder<'_, '_> {
                     namespace: None,
                     members: Both::default(),
                     outside: Some((family, ranges)),
+                    pattern: None,
                     single: false,
                     node: Both::default(),
                 };

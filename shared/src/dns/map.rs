@@ -41,6 +41,11 @@ impl NameMap {
         }
     }
 
+    /// The addresses of all that a pattern means; `None` where they are not known.
+    pub fn of_pattern(&self, pattern: &NamePattern) -> Option<Vec<IpAddr>> {
+        self.knows(pattern).then(|| self.matching(pattern).into_iter().collect())
+    }
+
     /// Whether all that a pattern stands for is known.
     pub fn knows(&self, pattern: &NamePattern) -> bool {
         self.complete || pattern.exact().is_some_and(|name| self.addresses.contains_key(name))

@@ -29,6 +29,7 @@
 pub mod answer;
 pub mod clock;
 pub mod map;
+pub mod map_file;
 pub mod name;
 pub mod refuse;
 #[cfg(feature = "resolver")]

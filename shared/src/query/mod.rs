@@ -5,15 +5,15 @@ pub mod resolve;
 pub mod target;
 
 use crate::cluster::ClusterIndex;
+use crate::cluster_dns::ClusterDns;
 use crate::compile::{Compiled, PeerIds};
-use crate::dns::DomainName;
 use crate::evaluate::{Addresses, Decision, Note, Outcome, Party, allowed_ports, evaluate, families_between, own_node};
 use crate::net::{Family, PerFamily};
 use crate::object::ForeignPolicy;
 use crate::policy::Direction;
 use crate::ports::{PortRange, PortSet, Protocol};
 use crate::selector::Selector;
-use name::judge_name;
+use name::{NameJudgement, ToName};
 use resolve::{Destination, Named, Reached, Selection};
 pub use resolve::{QueryError, Resolver};
 use std::collections::{BTreeSet, HashMap};
@@ -73,8 +73,8 @@ pub enum Judged {
     Port(Vec<Decision>),
     /// Any port: the ports that are allowed, for each family.
     Ports(Vec<(Family, PortSet)>),
-    /// A DNS name, not resolved (G6): why.
-    Name(String),
+    /// A DNS name, by the names in rules (G6).
+    Name(Box<NameJudgement>),
     /// Not by rules: why it cannot be told, or why not at all.
     Other(String),
 }
@@ -86,7 +86,7 @@ pub struct Connection {
     pub source: Named,
     /// How many sources come out alike.
     pub sources: usize,
-    /// To whom; the first of `destinations` of them. `None` for a name outside.
+    /// To whom; the first of `destinations` of them. `None` for a name outside that is not judged by its addresses.
     pub destination: Option<Named>,
     /// What to call the destination.
     pub destination_name: String,
@@ -100,6 +100,8 @@ pub struct Connection {
     pub verdict: Verdict,
     /// How it was judged.
     pub judged: Judged,
+    /// What there is to know where it goes to a name outside.
+    pub to_name: Option<Box<ToName>>,
 }
 
 /// The answer to a question.
@@ -149,16 +151,14 @@ pub fn answer(
 ) -> Answer {
     let mut notes = source.notes;
     let mut absent = source.absent;
-    let mut connections = Vec::new();
+    let connections;
     match destination {
         Destination::Name { name, port, notes: more } => {
             notes.extend(more);
-            let parties = source.parties.iter().enumerate().map(|(at, who)| (at, who, ()));
-            let groups = alike(resolver.compiled, parties, false);
-            let wanted = protocol.unwrap_or(Protocol::Tcp);
-            for Alike { who, count: sources, .. } in groups {
-                connections.push(to_name(resolver.compiled, who, sources, &name, wanted, port));
-            }
+            let dns = ClusterDns::of(resolver.index, resolver.compiled);
+            let asked = name::Asked { name: &name, protocol, port };
+            connections = name::all_to_name(resolver.compiled, &dns, &source.parties, &asked);
+            notes.extend(name::notes(resolver.compiled, &dns, &connections));
         }
         Destination::Parties { reached, hides_source, notes: more, absent: gone } => {
             notes.extend(more);
@@ -175,29 +175,6 @@ pub fn answer(
     notes.extend(decision_notes(&connections));
     let incomplete = incomplete_for(resolver.index, resolver.compiled, touched, &connections);
     Answer { verdict, connections, notes, incomplete }
-}
-
-/// From sources that come out alike to a DNS name outside.
-pub(crate) fn to_name(
-    compiled: &Compiled,
-    source: Named,
-    sources: usize,
-    name: &DomainName,
-    protocol: Protocol,
-    port: Option<u16>,
-) -> Connection {
-    let (verdict, why) = judge_name(compiled, source.party, name, protocol, port);
-    Connection {
-        source,
-        sources,
-        destination: None,
-        destination_name: name.to_string(),
-        destinations: 1,
-        protocol: Some(protocol),
-        port,
-        verdict,
-        judged: Judged::Name(why),
-    }
 }
 
 /// What verdicts come to together.
@@ -360,6 +337,7 @@ pub(crate) fn connection(
         port,
         verdict,
         judged,
+        to_name: None,
     }
 }
 

@@ -4,7 +4,7 @@ use super::target::{AskedPort, Target, TargetKind};
 use crate::cluster::ClusterIndex;
 use crate::compile::{Compiled, EndpointId, EndpointKey};
 use crate::diagnostic::nearest;
-use crate::dns::DomainName;
+use crate::dns::NamePattern;
 use crate::dns::name::NameError;
 use crate::evaluate::Party;
 use crate::net::{AddressRange, Family, family_of, from_number, to_blocks};
@@ -101,10 +101,10 @@ pub enum Destination {
         /// Why nobody takes part (D3).
         absent: Option<String>,
     },
-    /// To a DNS name outside.
+    /// To a DNS name outside, or to all below one.
     Name {
         /// The name.
-        name: DomainName,
+        name: NamePattern,
         /// The port, if any.
         port: Option<u16>,
         /// What has to be said.
@@ -295,7 +295,7 @@ impl<'c> Resolver<'c> {
                 message: format!("the Service {name} stands for no name: {error}"),
                 help: error.help(),
             };
-            return Ok(Destination::Name { name: outside.parse().map_err(wrong)?, port, notes });
+            return Ok(Destination::Name { name: NamePattern::Exact(outside.parse().map_err(wrong)?), port, notes });
         }
         let ports = self.service_ports(service, &name, port, protocol)?;
         let mut reached: Vec<Reached> = Vec::new();

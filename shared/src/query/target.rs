@@ -1,6 +1,6 @@
 //! The words of a question: what `SRC` and `DST` may look like, before anything is looked up.
 
-use crate::dns::DomainName;
+use crate::dns::NamePattern;
 use crate::dns::name::NameError;
 use crate::object::WorkloadKind;
 use crate::ports::Protocol;
@@ -25,8 +25,8 @@ pub enum Target {
     Block(IpNet),
     /// One address.
     Address(IpAddr),
-    /// A DNS name outside the cluster.
-    Name(DomainName),
+    /// A DNS name outside the cluster, or with `*.` in front all names below one.
+    Name(NamePattern),
 }
 
 /// A kind that a word forces.
@@ -200,7 +200,8 @@ mod tests {
                 "db.shop.svc.cluster.local:5432",
                 "Object { namespace: Some(\"shop\"), kind: Some(Service), name: \"db\" }",
             ),
-            ("API.example.com.:443", "Name(DomainName(\"api.example.com\")) Some(Number(443))"),
+            ("API.example.com.:443", "Name(Exact(DomainName(\"api.example.com\"))) Some(Number(443))"),
+            ("*.example.com", "Name(Below(DomainName(\"example.com\"))) None"),
             ("10.0.0.1:80", "Address(10.0.0.1) Some(Number(80))"),
             ("[2001:db8::1]:80", "Address(2001:db8::1) Some(Number(80))"),
             ("2001:db8::1", "Address(2001:db8::1) None"),

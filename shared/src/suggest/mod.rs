@@ -14,6 +14,7 @@ mod needs;
 mod rules;
 mod select;
 
+pub(crate) use name::free;
 pub use needs::{Destined, Need, Sources, Whole, needs_of};
 
 use crate::cluster::ClusterIndex;
@@ -183,8 +184,8 @@ fn sides(compiled: &Compiled, need: &Need) -> [(Direction, bool); 2] {
     let destination = match &need.destination {
         Destined::Party(named) => named.party,
         Destined::Name(name) => {
-            let protocol = need.protocol.unwrap_or(Protocol::Tcp);
-            let open = judge_name(compiled, need.source.party, name, protocol, need.port).0 == Verdict::Allowed;
+            let judged = judge_name(compiled, need.source.party, name, need.protocol, need.port);
+            let open = judged.verdict == Verdict::Allowed;
             return [(Direction::Egress, open), (Direction::Ingress, true)];
         }
     };

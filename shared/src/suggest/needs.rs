@@ -1,7 +1,7 @@
 //! The connections that have to work: from words to parties.
 
 use crate::compile::Compiled;
-use crate::dns::DomainName;
+use crate::dns::NamePattern;
 use crate::evaluate::Party;
 use crate::policy::Direction;
 use crate::ports::Protocol;
@@ -36,7 +36,7 @@ pub enum Destined {
     /// To a pod or an address.
     Party(Named),
     /// To a DNS name outside.
-    Name(DomainName),
+    Name(NamePattern),
 }
 
 /// What a word names besides the single pods that it stands for today.
@@ -64,8 +64,8 @@ impl Whole {
 impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let to = match &self.destination {
-            Destined::Party(named) => named.name.as_str(),
-            Destined::Name(name) => name.as_str(),
+            Destined::Party(named) => named.name.clone(),
+            Destined::Name(name) => name.to_string(),
         };
         write!(f, "{} → {to}", self.source.name)?;
         match (self.protocol, self.port) {
@@ -99,9 +99,9 @@ impl Need {
             return format!("{direction} of {key} is denied, and {} is not to get policies", key.namespace);
         }
         let peer = match (direction, &self.destination) {
-            (Direction::Ingress, _) => self.source.name.as_str(),
-            (Direction::Egress, Destined::Party(named)) => &named.name,
-            (Direction::Egress, Destined::Name(name)) => name.as_str(),
+            (Direction::Ingress, _) => self.source.name.clone(),
+            (Direction::Egress, Destined::Party(named)) => named.name.clone(),
+            (Direction::Egress, Destined::Name(name)) => name.to_string(),
         };
         format!(
             "{direction} of {key} is denied: no rule can say it, because {key} or {peer} has no label of its own and no address that is known"

@@ -4,22 +4,17 @@ use super::name::{as_name, free};
 use super::select::Selectors;
 use super::{Destined, Need, Suggested, Whole};
 use crate::cluster::ClusterIndex;
+use crate::cluster_dns::{self, ClusterDns};
 use crate::compile::{Address, Compiled, Endpoint};
 use crate::evaluate::Party;
 use crate::net::Family;
-use crate::object::{NAMESPACE_NAME_LABEL, Origin, Service, TargetPort};
-use crate::policy::{Direction, IpBlock, NamedPort, NetworkPolicy, Peer, PolicyKind, PortMatch, Rule};
+use crate::object::{NAMESPACE_NAME_LABEL, Origin};
+use crate::policy::{Direction, IpBlock, NetworkPolicy, Peer, PolicyKind, PortMatch, Rule};
 use crate::ports::{PortRange, Protocol};
 use crate::query::resolve::Named;
 use crate::selector::{Condition, Requirement, Selector};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-/// The port of DNS.
-const DNS_PORT: u16 = 53;
-/// Where the cluster's DNS lives, when the input does not show it.
-const DNS_NAMESPACE: &str = "kube-system";
 
 /// What can be told apart of peers, in an order that reads well: pods nearby, pods elsewhere, addresses.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,12 +155,13 @@ impl<'c> Drafts<'c> {
         if namespaces.is_empty() {
             return;
         }
-        let service = self.index.services().find(|service| is_dns(service)).cloned();
-        let (home, pods) = match &service {
-            Some(service) => (service.namespace.clone(), service.selector.clone().unwrap_or_default()),
-            None => (DNS_NAMESPACE.into(), Selector::default()),
+        let dns = ClusterDns::of(self.index, self.compiled);
+        let (home, pods) = match dns.selected_by() {
+            Some(by) => (by.namespace.clone(), by.pods.clone()),
+            None => (cluster_dns::NAMESPACE.into(), Selector::default()),
         };
-        let ports = service.as_ref().map_or_else(|| dns_ports([DNS_PORT]), |service| self.dns_ports(service));
+        let numbers: BTreeSet<u16> = dns.servers().map(|server| server.port).collect();
+        let ports = if numbers.is_empty() { dns_ports([cluster_dns::PORT]) } else { dns_ports(numbers) };
         for namespace in namespaces {
             let home_of_others = (*namespace != &*home).then(|| by_name(&home));
             let peer = Peer::Pods { namespaces: home_of_others, pods: pods.clone() };
@@ -183,26 +179,6 @@ impl<'c> Drafts<'c> {
             let rule = Rule { peers: Some(vec![everyone]), ports: Some(ports) };
             self.dns.push(self.dns_policy(&home, pods, Direction::Ingress, rule, "Lets every pod ask.".to_owned()));
         }
-    }
-
-    /// The pod ports behind the DNS Service.
-    fn dns_ports(&self, service: &Service) -> Vec<PortMatch> {
-        let mut numbers = BTreeSet::new();
-        for port in service.ports.iter().filter(|port| port.port == DNS_PORT) {
-            match &port.target {
-                TargetPort::Number(number) => _ = numbers.insert(*number),
-                TargetPort::Name(name) => {
-                    let named = NamedPort { protocol: port.protocol, name: name.clone() };
-                    let backends =
-                        self.compiled.in_namespace(&service.namespace).filter_map(|id| self.compiled.entry(id));
-                    let selected = backends.filter(|entry| {
-                        service.selector.as_ref().is_some_and(|selector| selector.matches(&entry.endpoint.labels))
-                    });
-                    numbers.extend(selected.flat_map(|entry| entry.endpoint.resolve(&named).collect::<Vec<_>>()));
-                }
-            }
-        }
-        if numbers.is_empty() { dns_ports([DNS_PORT]) } else { dns_ports(numbers) }
     }
 
     fn dns_policy(&self, namespace: &str, pods: Selector, direction: Direction, rule: Rule, why: String) -> Suggested {
@@ -282,11 +258,6 @@ fn dns_ports(numbers: impl IntoIterator<Item = u16>) -> Vec<PortMatch> {
     let both =
         |port| [Protocol::Udp, Protocol::Tcp].map(|protocol| PortMatch::Range(PortRange::single(protocol, port)));
     numbers.into_iter().flat_map(both).collect()
-}
-
-fn is_dns(service: &Arc<Service>) -> bool {
-    let asked = service.ports.iter().any(|port| port.port == DNS_PORT && port.protocol == Protocol::Udp);
-    asked && service.selector.is_some() && service.namespace.as_ref() == DNS_NAMESPACE
 }
 
 /// What a policy for pods without a workload is called: the value of the label that selects them.

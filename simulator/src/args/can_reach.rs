@@ -2,6 +2,7 @@
 
 use super::InputArgs;
 use clap::{Args, ValueEnum};
+use std::net::IpAddr;
 
 /// `can-reach`
 #[derive(Debug, Args)]
@@ -24,6 +25,9 @@ pub struct CanReach {
     /// Only the pods of DST with these labels
     #[arg(long, value_name = "SELECTOR")]
     pub dst_selector: Option<String>,
+    /// Suppose that the DNS name DST stands for this address; repeatable
+    #[arg(long, value_name = "ADDRESS")]
+    pub at_ip: Vec<IpAddr>,
     /// Say why when it is allowed too; a denial always says why
     #[arg(long)]
     pub explain: bool,

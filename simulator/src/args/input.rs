@@ -1,5 +1,6 @@
 //! Where objects come from: options that most commands share.
 
+use super::NameArgs;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -40,6 +41,9 @@ pub struct InputArgs {
     /// Treat hostNetwork pods as ordinary pods, as some providers do
     #[arg(long)]
     pub host_network_pods: bool,
+    /// What names outside stand for.
+    #[command(flatten)]
+    pub names: NameArgs,
     /// Which live cluster.
     #[command(flatten)]
     pub cluster: ClusterArgs,

@@ -6,6 +6,7 @@ mod generate;
 mod input;
 mod lint;
 mod list;
+mod names;
 mod report;
 mod snapshot;
 mod suggest;
@@ -17,6 +18,7 @@ pub use generate::{Generate, Generated};
 pub use input::{ClusterArgs, InputArgs};
 pub use lint::{ExplainRule, FailOn, FindingFormat, Lint};
 pub use list::{List, ListFilter, ListFormat, Matrix, MatrixFormat};
+pub use names::NameArgs;
 pub use report::{Report, ReportFormat};
 pub use snapshot::Snapshot;
 pub use suggest::Suggest;
@@ -83,7 +85,7 @@ SRC and DST:
   shop/web:80             with a port a Service of that name is preferred; pod/ and svc/ force it
   shop/*   */*            all pods of a namespace, or of all
   203.0.113.7  10.0.0.0/8 addresses outside the cluster; IPv6 with a port is [2001:db8::1]:443
-  api.example.com:443     a DNS name, not resolved (DST)
+  api.example.com:443     a DNS name outside (DST); DNS is asked with --resolve only
   :53/udp                 a port may name its protocol
 Without a port every port is asked about.
 
@@ -199,7 +201,8 @@ Examples:
     #[command(
         mut_arg("files", |arg| arg.help("Objects that are added, or replace those of their name: written as for --base")),
         after_help = "\
-POLICIES of --delete: shop/db, or netpol/db or db in the namespace of -n or --default-namespace.
+POLICIES of --delete: shop/db, or netpol/db or db in the namespace of -n or --default-namespace;
+shop/egressdomainpolicy/api for the other kind.
 
 Exit codes: as those of diff.
 

@@ -3,9 +3,12 @@
 use crate::Failure;
 use crate::args::{AnswerFormat, CanReach};
 use crate::exit::Exit;
-use crate::load::{Loaded, load};
+use crate::load::names::Names;
+use crate::load::{Loaded, load_about};
 use crate::report::{answer_json, answer_text, diagnostics, yaml};
+use netsim_shared::dns::NamePattern;
 use netsim_shared::ports::Protocol;
+use netsim_shared::query::target::{Target, parse_destination};
 use netsim_shared::query::{Answer, QueryError, Question, Resolver, ask};
 use netsim_shared::selector::Selector;
 use std::io::Write;
@@ -25,10 +28,19 @@ pub struct Asked<'a> {
 /// Asks and prints the answer.
 pub fn run(args: &CanReach) -> Result<Exit, Failure> {
     let question = question(args)?;
-    let loaded = load(&args.input, &mut diagnostics::print)?;
+    let names = names(args)?;
+    let loaded = load_about(&args.input, &names, &mut diagnostics::print)?;
     let namespace = args.namespace.as_deref().unwrap_or(&args.input.default_namespace);
     let resolver = Resolver { index: &loaded.index, compiled: &loaded.compiled, default_namespace: namespace };
-    let answer = ask(&resolver, &question)?;
+    let mut answer = ask(&resolver, &question)?;
+    let asked: Vec<&NamePattern> =
+        answer.connections.iter().filter_map(|c| c.to_name.as_ref()).map(|to| &to.name).collect();
+    let about = loaded
+        .resolved
+        .iter()
+        .filter(|(name, _)| asked.is_empty() || asked.contains(&&NamePattern::Exact(name.clone())));
+    let resolved: Vec<String> = about.map(|(_, said)| said.clone()).collect();
+    answer.notes.extend(resolved);
     let asked = Asked { source: &args.source, destination: &args.destination, answer: &answer, loaded: &loaded };
     let mut out = std::io::BufWriter::new(anstream::stdout().lock());
     match args.output {
@@ -58,6 +70,20 @@ fn question(args: &CanReach) -> Result<Question, QueryError> {
         source_selector: selector(&args.selector)?,
         destination_selector: selector(&args.dst_selector)?,
     })
+}
+
+/// What is known of names, and of the one that is asked about.
+fn names(args: &CanReach) -> Result<Names, Failure> {
+    let names = Names::read(&args.input.names)?;
+    let word = parse_destination(&args.destination).map_err(QueryError::new)?;
+    match word.target {
+        Target::Name(NamePattern::Exact(name)) => Ok(names.about(name, &args.at_ip)),
+        _ if args.at_ip.is_empty() => Ok(names),
+        _ => {
+            let error = QueryError::new(format!("--at-ip: `{}` is no DNS name outside", args.destination));
+            Err(error.help("an address is asked about as it stands: write it for DST").into())
+        }
+    }
 }
 
 /// Reads the name of a protocol.

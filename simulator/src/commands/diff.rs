@@ -4,6 +4,7 @@ use crate::Failure;
 use crate::args::{Diff, DiffFormat, DiffTelling, FailOnChange, InputArgs};
 use crate::commands::filter::{known_namespaces, port};
 use crate::exit::Exit;
+use crate::load::names::Names;
 use crate::load::source::Source;
 use crate::load::{LoadError, Loaded, cluster_ref, load_from, names_cluster};
 use crate::report::{diagnostics, difference as report};
@@ -17,8 +18,9 @@ use std::io::Write;
 pub fn run(args: &Diff) -> Result<Exit, Failure> {
     let sources = sources(args)?;
     let mut warn = once();
-    let old = load_from(&sources.old, &args.input, &mut warn)?;
-    let new = load_from(&sources.new, &args.input, &mut warn)?;
+    let names = Names::read(&args.input.names)?;
+    let old = load_from(&sources.old, &args.input, &names, &mut warn)?;
+    let new = load_from(&sources.new, &args.input, &names, &mut warn)?;
     tell(Both { old: &old, new: &new }, &args.telling)
 }
 
@@ -67,6 +69,9 @@ pub fn refuse_unused_cluster(input: &InputArgs, sides: &[&[Source]]) -> Result<(
 /// Finds the difference, prints it, and gives the exit code.
 pub fn tell(sides: Both<&Loaded>, telling: &DiffTelling) -> Result<Exit, Failure> {
     let options = options(sides, telling)?;
+    let resolved: BTreeSet<&str> =
+        sides.each().iter().flat_map(|side| &side.resolved).map(|(_, said)| said.as_str()).collect();
+    resolved.into_iter().for_each(|said| diagnostics::say(&format!("note: {said}")));
     let clusters = sides.map(|side| Cluster { index: &side.index, compiled: &side.compiled });
     let difference = Difference::new(clusters, &options);
     let mut out = std::io::BufWriter::with_capacity(1 << 16, anstream::stdout().lock());

@@ -6,8 +6,9 @@ use crate::load::Loaded;
 use ipnet::IpNet;
 use netsim_shared::compile::EndpointId;
 use netsim_shared::diagnostic::nearest;
+use netsim_shared::dns::NamePattern;
 use netsim_shared::evaluate::Party;
-use netsim_shared::list::{Entity, Reach};
+use netsim_shared::list::{Entity, Listing, Options, Reach};
 use netsim_shared::ports::{PortRange, PortSet, Protocol};
 use netsim_shared::query::resolve::{Destination, Named};
 use netsim_shared::query::target::{Target, parse_destination, parse_target};
@@ -26,6 +27,7 @@ pub struct Filter {
 enum Wanted {
     Endpoints(HashSet<EndpointId>),
     Addresses(IpNet),
+    Name(NamePattern),
 }
 
 impl Wanted {
@@ -36,6 +38,7 @@ impl Wanted {
                 .blocks
                 .iter()
                 .any(|block| block.parse::<IpNet>().is_ok_and(|block| block.contains(net) || net.contains(&block))),
+            Wanted::Name(name) => entity.pattern.as_ref() == Some(name),
         }
     }
 }
@@ -63,9 +66,7 @@ impl Filter {
             }
             match resolver.destination(&word.target, None, None, None)? {
                 Destination::Parties { reached, .. } => Ok(wanted(reached.into_iter().map(|r| r.who).collect())),
-                Destination::Name { name, .. } => {
-                    Err(QueryError::new(format!("`{name}` is a DNS name: a list shows pods and addresses")))
-                }
+                Destination::Name { name, .. } => Ok(Wanted::Name(name)),
             }
         });
         Ok(Filter {
@@ -74,6 +75,23 @@ impl Filter {
             destination: destination.transpose()?,
             ports: args.port.as_deref().map(port).transpose()?,
         })
+    }
+
+    /// The name outside to which connections are wanted, if only these are.
+    pub fn name(&self) -> Option<&NamePattern> {
+        match &self.destination {
+            Some(Wanted::Name(name)) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// All connections, with the name that is wanted, if one is.
+    pub fn list<'c>(&self, loaded: &'c Loaded, options: Options) -> Listing<'c> {
+        let listing = Listing::new(&loaded.compiled, options);
+        match self.name() {
+            Some(name) => listing.about_name(name),
+            None => listing,
+        }
     }
 
     /// Whether connections to this are wanted at all.

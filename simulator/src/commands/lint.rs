@@ -6,10 +6,11 @@ use crate::commands::filter::known_namespaces;
 use crate::exit::Exit;
 use crate::lint::baseline::Baseline;
 use crate::lint::{self, Context, Report, Settings, Severity, twins};
+use crate::load::names::Names;
 use crate::load::source::Source;
 use crate::load::{self, Depth, LoadError, Loaded};
 use crate::report::{diagnostics, findings, output};
-use netsim_shared::compile::Modes;
+use netsim_shared::cluster::ClusterIndex;
 use netsim_shared::diagnostic::Diagnostic;
 use netsim_shared::ingest::Ingested;
 use std::path::Path;
@@ -38,12 +39,15 @@ impl Input {
     }
 
     /// Compiles and judges it; nothing in it is wrong.
-    pub fn judge(self, modes: &Modes, settings: &Settings, baseline: Option<&Baseline>) -> Result<Judged, Failure> {
+    pub fn judge(self, args: &InputArgs, settings: &Settings, baseline: Option<&Baseline>) -> Result<Judged, Failure> {
+        let names = Names::read(&args.names)?;
         let Input { sources, mut ingested } = self;
         load::something_decides(&ingested)?;
         let read = std::mem::take(&mut ingested.diagnostics);
         let twins = twins(&ingested.objects);
-        let loaded = load::compile(ingested.objects, modes);
+        let index = ClusterIndex::new(ingested.objects);
+        let loaded = load::compile(index, load::modes(args)?, &names, &mut diagnostics::print)?;
+        loaded.say_resolved();
         known_namespaces(&settings.namespaces, &loaded.index.namespace_names(), "in the input")?;
         let context = Context::new(&loaded.index, &loaded.compiled, twins, &read);
         let mut report = lint::lint(&context, settings, baseline);
@@ -59,7 +63,8 @@ impl Input {
 /// Finds, and tells what was found.
 pub fn run(args: &Lint) -> Result<Exit, Failure> {
     let settings = settings(args).map_err(LoadError)?;
-    let modes = load::modes(&args.input)?;
+    // What is wrong with options is told before anything is read.
+    load::modes(&args.input)?;
     let input = Input::read(&args.input)?;
     if input.ingested.has_errors() {
         return unreadable(args, &input.ingested);
@@ -68,7 +73,7 @@ pub fn run(args: &Lint) -> Result<Exit, Failure> {
         Some(path) if !args.write_baseline => Some(read_baseline(path)?),
         _ => None,
     };
-    let Judged { loaded, report } = input.judge(&modes, &settings, baseline.as_ref())?;
+    let Judged { loaded, report } = input.judge(&args.input, &settings, baseline.as_ref())?;
     if let (Some(path), true) = (&args.baseline, args.write_baseline) {
         return write_baseline(path, &report);
     }

@@ -7,14 +7,14 @@ use crate::exit::Exit;
 use crate::load::load;
 use crate::report::connections::{self, Connections};
 use crate::report::diagnostics;
-use netsim_shared::list::{Listing, Options};
+use netsim_shared::list::Options;
 use std::io::Write;
 
 /// Lists the connections. An incomplete list ends with the code of what is unknown.
 pub fn run(args: &List) -> Result<Exit, Failure> {
     let loaded = load(&args.input, &mut diagnostics::print)?;
     let filter = Filter::new(&args.filter, &loaded, &args.input.default_namespace)?;
-    let listing = Listing::new(&loaded.compiled, Options { expand: args.expand, outside: !args.no_outside });
+    let listing = filter.list(&loaded, Options { expand: args.expand, outside: !args.no_outside });
     let connections = Connections { index: &loaded.index, listing: &listing, filter: &filter, expand: args.expand };
     let mut out = std::io::BufWriter::with_capacity(1 << 16, anstream::stdout().lock());
     let unknown = match args.output {

@@ -46,13 +46,13 @@ fn read(args: &Report) -> Result<(Loaded, Vec<html::ReportFinding>), Failure> {
     if args.output != ReportFormat::Html {
         return Ok((load(&args.input, &mut diagnostics::print)?, Vec::new()));
     }
-    let modes = modes(&args.input)?;
+    modes(&args.input)?;
     let input = Input::read(&args.input)?;
     if input.ingested.has_errors() {
         return Err(LoadError(input.ingested.diagnostics).into());
     }
     input.ingested.diagnostics.iter().for_each(diagnostics::print);
-    let Judged { loaded, report } = input.judge(&modes, &Settings::default(), None)?;
+    let Judged { loaded, report } = input.judge(&args.input, &Settings::default(), None)?;
     Ok((loaded, report.findings.iter().map(Into::into).collect()))
 }
 

@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> std::result::Result<Exit, Failure> {
     let (mut checked, mut wrong) = (Vec::new(), Vec::new());
     for (suite, input) in suites.iter().zip(&inputs.of_suite) {
         let Some(input) = inputs.all.get(*input) else { continue };
-        let Loaded { index, compiled } = &input.loaded;
+        let Loaded { index, compiled, .. } = &input.loaded;
         match Checker::new(index, compiled, &args.input.default_namespace).check(suite, wanted) {
             Ok(results) => checked.push((suite, &input.loaded, results)),
             Err(diagnostics) => wrong.extend(diagnostics),

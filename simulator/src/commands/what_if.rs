@@ -4,21 +4,23 @@ use crate::Failure;
 use crate::args::WhatIf;
 use crate::commands::diff::{once, refuse_unused_cluster, tell};
 use crate::exit::Exit;
+use crate::load::names::Names;
 use crate::load::source::Source;
-use crate::load::{LoadError, Loaded, cluster_ref, load_from, read_objects};
+use crate::load::{LoadError, cluster_ref, compile, load_from, modes, read_objects};
 use crate::report::diagnostics;
 use netsim_shared::cluster::{ClusterIndex, Key};
-use netsim_shared::compile::Compiled;
 use netsim_shared::diagnostic::{Diagnostic, nearest};
 use netsim_shared::difference::Both;
 use netsim_shared::object::{Object, WorkloadKind};
+use netsim_shared::policy::PolicyKind;
 use netsim_shared::query::QueryError;
 
 /// Compares what is there with what would be.
 pub fn run(args: &WhatIf) -> Result<Exit, Failure> {
     let (base, more) = sources(args)?;
     let mut warn = once();
-    let old = load_from(&base, &args.input, &mut warn)?;
+    let names = Names::read(&args.input.names)?;
+    let old = load_from(&base, &args.input, &names, &mut warn)?;
     let objects = if more.is_empty() { Vec::new() } else { read_objects(&more, &args.input, &mut warn)? };
     let mut index = old.index.clone();
     let default = args.telling.namespaces.first().unwrap_or(&args.input.default_namespace);
@@ -30,8 +32,8 @@ pub fn run(args: &WhatIf) -> Result<Exit, Failure> {
         say_if_without_effect(&index, &object);
         index.apply(object);
     }
-    let compiled = Compiled::new(&index, old.compiled.modes());
-    tell(Both { old: &old, new: &Loaded { index, compiled } }, &args.telling)
+    let new = compile(index, modes(&args.input)?, &names, &mut warn)?;
+    tell(Both { old: &old, new: &new }, &args.telling)
 }
 
 fn sources(args: &WhatIf) -> Result<(Vec<Source>, Vec<Source>), LoadError> {
@@ -50,26 +52,33 @@ fn sources(args: &WhatIf) -> Result<(Vec<Source>, Vec<Source>), LoadError> {
     Ok((base, more))
 }
 
-/// `NS/NAME`, `netpol/NAME` or `NAME`, or with both in front.
+/// `NS/NAME`, `netpol/NAME` or `NAME`, or with both in front; `egressdomainpolicy/` names the other kind.
 fn parse_policy(word: &str, default_namespace: &str) -> Result<Key, QueryError> {
-    let is_kind = |text: &str| {
-        let known = ["netpol", "netpols", "networkpolicy", "networkpolicies"];
-        known.iter().any(|kind| kind.eq_ignore_ascii_case(text))
+    let kind_of = |text: &str| {
+        let known = [
+            (PolicyKind::NetworkPolicy, &["netpol", "netpols", "networkpolicy", "networkpolicies"][..]),
+            (PolicyKind::EgressDomainPolicy, &["egressdomainpolicy", "egressdomainpolicies"][..]),
+        ];
+        let is = |words: &[&str]| words.iter().any(|kind| kind.eq_ignore_ascii_case(text));
+        known.into_iter().find(|(_, words)| is(words)).map(|(kind, _)| kind)
     };
     let parts: Vec<&str> = word.split('/').collect();
-    let (namespace, name) = match parts.as_slice() {
-        [name] => (default_namespace, *name),
-        [kind, name] if is_kind(kind) => (default_namespace, *name),
-        [namespace, name] => (*namespace, *name),
-        [namespace, kind, name] if is_kind(kind) => (*namespace, *name),
-        _ => ("", ""),
+    let (namespace, kind, name) = match parts.as_slice() {
+        [name] => (default_namespace, Some(PolicyKind::NetworkPolicy), *name),
+        [first, name] => match kind_of(first) {
+            Some(kind) => (default_namespace, Some(kind), *name),
+            None => (*first, Some(PolicyKind::NetworkPolicy), *name),
+        },
+        [namespace, kind, name] => (*namespace, kind_of(kind), *name),
+        _ => ("", None, ""),
     };
-    if namespace.is_empty() || name.is_empty() {
-        let mut error = QueryError::new(format!("--delete: `{word}` is no NetworkPolicy"));
-        error.help = Some("write NS/NAME, or netpol/NAME with -n NS".to_owned());
-        return Err(error);
+    match kind {
+        Some(kind) if !namespace.is_empty() && !name.is_empty() => Ok((namespace.into(), kind.name_of(name))),
+        _ => {
+            let error = QueryError::new(format!("--delete: `{word}` is no policy"));
+            Err(error.help("write NS/NAME, or netpol/NAME or egressdomainpolicy/NAME with -n NS"))
+        }
     }
-    Ok((namespace.into(), name.into()))
 }
 
 fn delete(index: &mut ClusterIndex, word: &str, default_namespace: &str) -> Result<(), QueryError> {
@@ -77,7 +86,7 @@ fn delete(index: &mut ClusterIndex, word: &str, default_namespace: &str) -> Resu
     if index.delete_policy(&namespace, &name).is_some() {
         return Ok(());
     }
-    let mut error = QueryError::new(format!("--delete: no NetworkPolicy `{namespace}/{name}` is there"));
+    let mut error = QueryError::new(format!("--delete: no policy `{namespace}/{name}` is there"));
     let known: Vec<String> = index.policies().map(|p| format!("{}/{}", p.namespace, p.name)).collect();
     let wanted = format!("{namespace}/{name}");
     error.help = nearest(&wanted, known.iter().map(String::as_str)).map(|meant| format!("did you mean `{meant}`?"));
@@ -113,6 +122,8 @@ mod tests {
             ("NetworkPolicy/db", "shop/db"),
             ("payments/db", "payments/db"),
             ("payments/netpol/db", "payments/db"),
+            ("egressdomainpolicy/db", "shop/egressdomainpolicy/db"),
+            ("payments/EgressDomainPolicy/db", "payments/egressdomainpolicy/db"),
         ] {
             assert_eq!(parse(word), Ok(policy.to_owned()), "{word}");
         }

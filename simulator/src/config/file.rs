@@ -2,7 +2,7 @@
 
 use super::{OF_THE_COMMAND_LINE, Takes, commands, options, takes};
 use clap::{Arg, Command};
-use netsim_shared::diagnostic::{Diagnostic, Place, nearest};
+use netsim_shared::diagnostic::{Diagnostic, Place, nearest, place_at};
 use netsim_shared::ingest::yaml::{Node, Value};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -243,18 +243,6 @@ impl Reader<'_> {
     }
 
     fn place(&self, span: &Range<usize>) -> Place {
-        let start = span.start.min(self.text.len());
-        let before = self.text.get(..start).unwrap_or_default();
-        let begin = before.rfind('\n').map_or(0, |at| at + 1);
-        let line = self.text.get(begin..).and_then(|rest| rest.lines().next()).unwrap_or_default();
-        let count = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
-        let meant = self.text.get(span.clone()).and_then(|text| text.lines().next()).unwrap_or_default();
-        Place {
-            source: self.source.clone(),
-            line: u32::try_from(before.matches('\n').count()).unwrap_or(u32::MAX).saturating_add(1),
-            column: count(before.get(begin..).unwrap_or_default()).saturating_add(1),
-            text: Some(line.into()),
-            width: count(meant.trim_end()).max(1),
-        }
+        place_at(self.source.clone(), self.text, span)
     }
 }

@@ -4,16 +4,19 @@ pub(crate) mod config;
 pub mod files;
 pub mod git;
 pub mod live;
+pub mod names;
 pub(crate) mod progress;
 pub mod snapshot;
 pub mod source;
 
 use crate::args::{ClusterArgs, InputArgs};
+use crate::report::diagnostics;
 use live::{ClusterRef, Extent};
+use names::{Known, Names};
 use netsim_shared::cluster::ClusterIndex;
 use netsim_shared::compile::{Compiled, Modes};
 use netsim_shared::diagnostic::Diagnostic;
-use netsim_shared::dns::NameMap;
+use netsim_shared::dns::{DomainName, NameMap};
 use netsim_shared::ingest::{Ingested, Keep, ingest_keeping};
 use netsim_shared::net::read_cidr;
 use netsim_shared::object::Object;
@@ -27,6 +30,8 @@ pub struct Loaded {
     pub index: ClusterIndex,
     /// What was compiled from them.
     pub compiled: Compiled,
+    /// What DNS answered, where it was asked.
+    pub resolved: Vec<(DomainName, String)>,
 }
 
 /// Why nothing could be read.
@@ -69,7 +74,17 @@ impl Depth {
 /// # Errors
 /// When anything could not be read: nothing is skipped in silence (H3).
 pub fn load(args: &InputArgs, warn: &mut dyn FnMut(&Diagnostic)) -> Result<Loaded, LoadError> {
-    load_from(&sources(args)?, args, warn)
+    let loaded = load_about(args, &Names::read(&args.names)?, warn)?;
+    loaded.say_resolved();
+    Ok(loaded)
+}
+
+/// The same with what is known of names. What DNS answered is not said yet.
+///
+/// # Errors
+/// When anything could not be read: nothing is skipped in silence (H3).
+pub fn load_about(args: &InputArgs, names: &Names, warn: &mut dyn FnMut(&Diagnostic)) -> Result<Loaded, LoadError> {
+    load_from(&sources(args)?, args, names, warn)
 }
 
 /// Reads sources in their order and compiles them together, understood as `args` say. Later objects
@@ -77,18 +92,40 @@ pub fn load(args: &InputArgs, warn: &mut dyn FnMut(&Diagnostic)) -> Result<Loade
 ///
 /// # Errors
 /// When anything could not be read: nothing is skipped in silence (H3).
-pub fn load_from(sources: &[Source], args: &InputArgs, warn: &mut dyn FnMut(&Diagnostic)) -> Result<Loaded, LoadError> {
+pub fn load_from(
+    sources: &[Source],
+    args: &InputArgs,
+    names: &Names,
+    warn: &mut dyn FnMut(&Diagnostic),
+) -> Result<Loaded, LoadError> {
     let modes = modes(args)?;
-    Ok(compile(read_objects(sources, args, warn)?, &modes))
+    compile(ClusterIndex::new(read_objects(sources, args, warn)?), modes, names, warn)
 }
 
-/// Indexes and compiles objects.
-pub fn compile(objects: Vec<Object>, modes: &Modes) -> Loaded {
+/// Compiles an index, with what is known of names there.
+///
+/// # Errors
+/// When DNS is to be asked and there is nobody to ask.
+pub fn compile(
+    index: ClusterIndex,
+    modes: Modes,
+    names: &Names,
+    warn: &mut dyn FnMut(&Diagnostic),
+) -> Result<Loaded, LoadError> {
     let mut progress = Progress::new();
-    progress.say(|| format!("compiling {} objects", objects.len()));
-    let index = ClusterIndex::new(objects);
-    let compiled = Compiled::new(&index, modes);
-    Loaded { index, compiled }
+    let Known { map, resolved } = names.of(&index, &modes, warn)?;
+    progress.say(|| format!("compiling {} pods and {} policies", index.pods().count(), index.policies().count()));
+    let compiled = Compiled::new(&index, &Modes { names: map, ..modes });
+    Ok(Loaded { index, compiled, resolved })
+}
+
+impl Loaded {
+    /// Says on standard error what DNS answered.
+    pub fn say_resolved(&self) {
+        for (_, said) in &self.resolved {
+            diagnostics::say(&format!("note: {said}"));
+        }
+    }
 }
 
 /// Reads the objects of sources, in their order. Warnings go to `warn`.

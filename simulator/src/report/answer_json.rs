@@ -1,12 +1,15 @@
 //! The answer of `can-reach` for programs: `docs/schemas/can-reach.schema.json`.
 
 use crate::commands::can_reach::Asked;
+use netsim_shared::cluster_dns::Lookup;
 use netsim_shared::diagnostic::Place;
 use netsim_shared::evaluate::{Exemption, Judgement, Outcome, Party, RuleRef};
-use netsim_shared::explain::{Advice, Asked as Explained, advise_both};
+use netsim_shared::explain::{Advice, Asked as Explained, Change, Fix, advise_both, advise_name};
+use netsim_shared::manifest::policy_yaml;
 use netsim_shared::object::Path;
 use netsim_shared::policy::{Direction, NetworkPolicy};
 use netsim_shared::ports::{PortRange, PortSet};
+use netsim_shared::query::name::ToName;
 use netsim_shared::query::{Connection, Judged};
 use serde::Serialize;
 
@@ -47,6 +50,35 @@ struct ConnectionJson {
     allowed_ports: Option<Vec<FamilyPortsJson>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     open_ports: Option<Vec<PortRange>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    isolated_by: Vec<PolicyJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed_by: Option<RuleJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<NameJson>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NameJson {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+    lookup: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lookup_reason: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    smallest_change: Vec<FixJson>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum FixJson {
+    Rule(ChangeJson),
+    #[serde(rename_all = "camelCase")]
+    Policy {
+        new_policy: String,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -174,10 +206,7 @@ fn side(judgement: &Judgement, advice: &Advice) -> SideJson {
             .iter()
             .map(|n| NearJson { rule: rule(&n.rule, &n.path), reason: n.why.clone() })
             .collect(),
-        smallest_change: advice
-            .change
-            .as_ref()
-            .map(|change| ChangeJson { rule: rule_at(&change.policy, &change.path()), add_rule: change.to_yaml() }),
+        smallest_change: advice.change.as_ref().map(change_json),
     }
 }
 
@@ -200,8 +229,14 @@ pub fn exemption(exemption: &Exemption) -> String {
 
 fn connection(asked: &Asked<'_>, c: &Connection) -> ConnectionJson {
     let (mut reason, mut decisions, mut allowed_ports) = (None, Vec::new(), None);
+    let (mut isolated_by, mut allowed_by) = (Vec::new(), None);
     match &c.judged {
-        Judged::Name(why) | Judged::Other(why) => reason = Some(why.clone()),
+        Judged::Name(judged) => {
+            reason = Some(judged.why.clone());
+            allowed_by = judged.allowed_by.as_ref().map(|r| rule(r, &r.path()));
+            isolated_by = judged.isolated_by.iter().map(|p| policy(p)).collect();
+        }
+        Judged::Other(why) => reason = Some(why.clone()),
         Judged::Ports(by_family) => {
             let of = |(family, ports): &(netsim_shared::net::Family, netsim_shared::ports::PortSet)| FamilyPortsJson {
                 family: family.as_str(),
@@ -215,7 +250,10 @@ fn connection(asked: &Asked<'_>, c: &Connection) -> ConnectionJson {
                     .map(|e| advise_both(&asked.loaded.index, &asked.loaded.compiled, &e, decision));
                 let of = |direction: Direction| {
                     let found = advice.as_ref().and_then(|both| both.iter().find(|(d, _)| *d == direction));
-                    found.map(|(_, advice)| advice.clone()).unwrap_or_default()
+                    let advice = found.map(|(_, advice)| advice.clone()).unwrap_or_default();
+                    // What lets a name pass is told once for all its addresses.
+                    let change = advice.change.filter(|_| c.to_name.is_none());
+                    Advice { change, ..advice }
                 };
                 decisions.push(DecisionJson {
                     family: decision.family.as_str(),
@@ -239,7 +277,39 @@ fn connection(asked: &Asked<'_>, c: &Connection) -> ConnectionJson {
         decisions,
         allowed_ports,
         open_ports: None,
+        isolated_by,
+        allowed_by,
+        name: c.to_name.as_ref().map(|to| name_json(asked, c, to)),
     }
+}
+
+fn name_json(asked: &Asked<'_>, c: &Connection, to: &ToName) -> NameJson {
+    let compiled = &asked.loaded.compiled;
+    let lookup = match &to.lookup {
+        Lookup::Open => "allowed",
+        Lookup::NotShown => "unknown",
+        Lookup::NoRule => "denied",
+        Lookup::Closed { decision, .. } => outcome(decision.outcome),
+    };
+    let fixes = advise_name(&asked.loaded.index, compiled, c);
+    NameJson {
+        name: to.name.to_string(),
+        address: to.address.map(|address| address.to_string()),
+        lookup,
+        lookup_reason: to.no_lookup(compiled, &c.source),
+        smallest_change: fixes.iter().map(fix_json).collect(),
+    }
+}
+
+fn fix_json(fix: &Fix) -> FixJson {
+    match fix {
+        Fix::Rule(change) => FixJson::Rule(change_json(change)),
+        Fix::Policy { policy, .. } => FixJson::Policy { new_policy: policy_yaml(policy, &[]) },
+    }
+}
+
+fn change_json(change: &Change) -> ChangeJson {
+    ChangeJson { rule: rule_at(&change.policy, &change.path()), add_rule: change.to_yaml() }
 }
 
 /// What is explained of a connection in a family.

@@ -5,7 +5,8 @@ use super::style;
 use crate::commands::can_reach::Asked;
 use netsim_shared::diagnostic::Place;
 use netsim_shared::evaluate::{Decision, Judgement, Outcome, Party};
-use netsim_shared::explain::{Advice, advise_both};
+use netsim_shared::explain::{Advice, Change, Fix, advise_both, advise_name};
+use netsim_shared::manifest::policy_yaml;
 use netsim_shared::object::Path;
 use netsim_shared::policy::{Direction, NetworkPolicy};
 use netsim_shared::ports::PortSet;
@@ -52,6 +53,7 @@ pub fn write_some(
         // A denial always says why; what is allowed only when asked.
         if explain || c.verdict != Verdict::Allowed {
             reasons(out, asked, c)?;
+            to_name(out, asked, c)?;
         }
     }
     Ok(answer.connections.len().saturating_sub(limit))
@@ -109,7 +111,8 @@ fn heading(out: &mut dyn Write, c: &Connection) -> io::Result<()> {
 
 fn reasons(out: &mut dyn Write, asked: &Asked<'_>, c: &Connection) -> io::Result<()> {
     match &c.judged {
-        Judged::Name(why) | Judged::Other(why) => writeln!(out, "  {why}"),
+        Judged::Name(judged) => writeln!(out, "  {}", judged.why),
+        Judged::Other(why) => writeln!(out, "  {why}"),
         Judged::Ports(by_family) => {
             for (family, ports) in by_family {
                 let allowed =
@@ -164,22 +167,53 @@ fn one_decision(out: &mut dyn Write, asked: &Asked<'_>, c: &Connection, decision
             near(out, advice)?;
         }
     }
-    if decision.outcome != Outcome::Allowed {
+    // What lets a name pass is told once for all its addresses.
+    if decision.outcome != Outcome::Allowed && c.to_name.is_none() {
         let changes: Vec<_> = advice.iter().flatten().filter_map(|(_, advice)| advice.change.as_ref()).collect();
         if !changes.is_empty() {
             let whatever = if decision.outcome == Outcome::Unknown { ", whatever is missing" } else { "" };
             writeln!(out, "  the smallest change that would allow it{whatever}:")?;
         }
         for change in changes {
-            let place = change.policy.origin.place_of(&change.path());
-            let all = if change.selected > 1 {
-                format!(" (it selects {} pods, the rule is for all of them)", change.selected)
-            } else {
-                String::new()
-            };
-            writeln!(out, "    add to {} of {}{all}{}:", change.path(), name(&change.policy), at(place))?;
-            for line in change.to_yaml().lines() {
-                writeln!(out, "      {line}")?;
+            one_change(out, change)?;
+        }
+    }
+    Ok(())
+}
+
+fn one_change(out: &mut dyn Write, change: &Change) -> io::Result<()> {
+    let place = change.policy.origin.place_of(&change.path());
+    let all = for_all(change.selected, "rule");
+    writeln!(out, "    add to {} of {}{all}{}:", change.path(), name(&change.policy), at(place))?;
+    lines(out, &change.to_yaml())
+}
+
+fn for_all(selected: usize, what: &str) -> String {
+    if selected > 1 { format!(" (it selects {selected} pods, the {what} is for all of them)") } else { String::new() }
+}
+
+fn lines(out: &mut dyn Write, yaml: &str) -> io::Result<()> {
+    yaml.lines().try_for_each(|line| writeln!(out, "      {line}"))
+}
+
+/// What there is to say of a connection because it goes to a name: why the name cannot be looked up, and what would
+/// let it pass.
+fn to_name(out: &mut dyn Write, asked: &Asked<'_>, c: &Connection) -> io::Result<()> {
+    let Some(to_name) = &c.to_name else { return Ok(()) };
+    if let Some(why) = to_name.no_lookup(&asked.loaded.compiled, &c.source) {
+        writeln!(out, "  {why}")?;
+    }
+    let fixes = advise_name(&asked.loaded.index, &asked.loaded.compiled, c);
+    if !fixes.is_empty() {
+        let whatever = if c.verdict == Verdict::Unknown { ", whatever is missing" } else { "" };
+        writeln!(out, "  the smallest change that would allow it{whatever}:")?;
+    }
+    for fix in &fixes {
+        match fix {
+            Fix::Rule(change) => one_change(out, change)?,
+            Fix::Policy { policy, selected } => {
+                writeln!(out, "    apply this new policy{}:", for_all(*selected, "policy"))?;
+                lines(out, &policy_yaml(policy, &[]))?;
             }
         }
     }

@@ -172,7 +172,9 @@ pub fn json(out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<Ve
     // Few names and port lists make up many connections: each is written as JSON once.
     let mut ports: HashMap<Reach, String> = HashMap::new();
     let mut quoted: HashMap<String, String> = HashMap::new();
+    let mut named: BTreeSet<&str> = BTreeSet::new();
     let unknown = connections.visit(|source, destination, reach| {
+        named.extend(destination.pattern.as_ref().map(|_| destination.name.as_str()));
         if !ports.contains_key(reach) {
             ports.insert(reach.clone(), ports_json(reach)?);
         }
@@ -207,7 +209,8 @@ pub fn json(out: &mut dyn Write, connections: &Connections<'_>) -> io::Result<Ve
         connections.index.foreign_policies().map(|p| ForeignJson::from(p.as_ref())).collect();
     writeln!(
         out,
-        "\n],\"unknown\":{},\"incomplete\":{}}}",
+        "\n],\"names\":{},\"unknown\":{},\"incomplete\":{}}}",
+        serde_json::to_string(&named)?,
         serde_json::to_string(&pairs)?,
         serde_json::to_string(&foreign)?
     )?;

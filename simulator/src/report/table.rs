@@ -95,6 +95,17 @@ impl Table {
                     let own = connections.listing.is_single(row) && row.members == column.members;
                     let inside = row.namespace.is_some() || column.namespace.is_some();
                     let asked = inside && (filter.wants_namespace(row) || filter.wants_namespace(column));
+                    // In a table there is no other column for what is open to every address.
+                    if let (true, Some(pattern)) = (asked, &column.pattern) {
+                        let (ports, unknown) = connections.listing.all_to_name(row, pattern);
+                        let ports = ports.intersection(&everything);
+                        return match (ports == everything, ports.is_empty()) {
+                            (true, _) => Cell::Open,
+                            _ if unknown => Cell::Unknown,
+                            (false, true) => Cell::Closed,
+                            (false, false) => Cell::Some(ports.to_string()),
+                        };
+                    }
                     match found.get(&(row.name.clone(), column.name.clone())) {
                         _ if !asked => Cell::NotAsked,
                         _ if own => Cell::Own,

@@ -1,10 +1,11 @@
 //! NS012: isolated pods that cannot look names up.
 
-use super::dns::{Dns, about_egress, groups, spokesman};
+use super::dns::{about_egress, groups, spokesman};
 use super::page;
 use super::words::objects;
 use crate::lint::{Context, Found, Named, Rule, Severity};
 use netsim_shared::cluster::Key;
+use netsim_shared::cluster_dns::ClusterDns;
 use netsim_shared::compile::EndpointId;
 use netsim_shared::object::Path;
 use netsim_shared::policy::{Direction, NetworkPolicy, PolicyKind};
@@ -26,7 +27,7 @@ const RELATED: usize = 3;
 
 fn check(context: &Context<'_>) -> Vec<Found> {
     let side = context.compiled.side(Direction::Egress);
-    let dns = Dns::of(context);
+    let dns = ClusterDns::of(context.index, context.compiled);
     let mut cut_off: BTreeMap<Key, CutOff<'_>> = BTreeMap::new();
     for (group, ids) in groups(context) {
         if dns.allowed_by(group, Protocol::Udp).is_some() {
@@ -55,7 +56,7 @@ struct CutOff<'c> {
 }
 
 impl CutOff<'_> {
-    fn told(self, context: &Context<'_>, dns: &Dns<'_>) -> Found {
+    fn told(self, context: &Context<'_>, dns: &ClusterDns<'_>) -> Found {
         let carriers = context.carriers(self.pods.iter().copied());
         let who = objects(carriers.iter().map(|(carrier, _)| &carrier.object));
         let mut message = format!("{who} cannot look names up: no egress rule leads to {} over UDP", dns.who());

@@ -1,9 +1,9 @@
 //! NS040: names of Services and pods, whose addresses no answer may bring (G5).
 
-use super::dns::flow;
 use super::page;
 use super::parts::{NameAt, names};
 use crate::lint::{Context, Found, Rule, Severity};
+use netsim_shared::cluster_dns::flow;
 use netsim_shared::dns::NamePattern;
 use netsim_shared::object::{NAMESPACE_NAME_LABEL, Path, Service, ServiceKind, ServicePort, TargetPort};
 use netsim_shared::policy::PortMatch;

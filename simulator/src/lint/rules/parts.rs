@@ -1,10 +1,10 @@
 //! The blocks and ports of policies, with the way to them.
 
 use crate::lint::{Context, Found};
-use ipnet::IpNet;
 use netsim_shared::compile::blocks::ranges_of;
 use netsim_shared::dns::NamePattern;
-use netsim_shared::net::{AddressRange, Family, family_of, is_within};
+pub use netsim_shared::net::is_private;
+use netsim_shared::net::{AddressRange, Family, family_of};
 use netsim_shared::object::Path;
 use netsim_shared::policy::{Direction, IpBlock, NetworkPolicy, Peer, Rule};
 
@@ -136,15 +136,6 @@ pub fn names<'s, 'c>(context: &'s Context<'c>) -> impl Iterator<Item = NameAt<'c
             patterns.iter().enumerate().map(move |(index, pattern)| NameAt { rule, item, index, pattern })
         })
     })
-}
-
-/// Where networks put what is inside.
-const PRIVATE: [&str; 5] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"];
-
-/// Whether a block lies in private space, or holds some of it whole.
-pub fn is_private(net: &IpNet) -> bool {
-    let ranges = PRIVATE.iter().filter_map(|text| text.parse::<IpNet>().ok());
-    ranges.into_iter().any(|range| is_within(net, &range) || is_within(&range, net))
 }
 
 /// As few of some things as are found easily: the first that is enough by itself, else one after the other is

@@ -42,7 +42,11 @@ pub fn write(out: &mut dyn Write, difference: &Difference, sides: Both<&Loaded>)
     for (i, cause) in causes.in_order().into_iter().enumerate() {
         write!(out, "{}{}", if i > 0 { ",\n" } else { "\n" }, cause_json(difference, cause, &mut places))?;
     }
-    write!(out, "\n],\"groups\":{},\"policies\":{}", groups(difference, sides), policies(difference, &mut places))?;
+    let used = used(&difference.changes, |change| &change.destinations);
+    let named = used.into_iter().filter_map(|id| difference.destinations.get(id as usize));
+    let named: Vec<&str> = named.filter(|unit| unit.pattern.is_some()).map(|unit| unit.name.as_str()).collect();
+    write!(out, "\n],\"names\":{}", json!(named))?;
+    write!(out, ",\"groups\":{},\"policies\":{}", groups(difference, sides), policies(difference, &mut places))?;
     for (key, lone) in [("added", &difference.lone.new), ("removed", &difference.lone.old)] {
         write!(out, ",\n\"{key}\":{}", lone_json(lone))?;
     }
@@ -186,7 +190,7 @@ fn groups(difference: &Difference, sides: Both<&Loaded>) -> Value {
     ] {
         for unit in used.into_iter().filter_map(|id| units.get(id as usize)) {
             let (old, new) = (keys(sides.old, &unit.members.old), keys(sides.new, &unit.members.new));
-            if unit.outside.is_none() && [&old, &new].iter().any(|list| **list != [unit.name.clone()]) {
+            if unit.namespace.is_some() && [&old, &new].iter().any(|list| **list != [unit.name.clone()]) {
                 groups.push(json!({"name": unit.name, "role": role, "old": old, "new": new}));
             }
         }

@@ -110,7 +110,8 @@ impl<'d> Names<'d> {
     /// Of a difference.
     pub fn new(difference: &'d Difference) -> Self {
         fn whole(units: &[Unit]) -> Whole<'_> {
-            Whole::new(units.iter().map(|unit| unit.namespace.as_deref()), SHOWN)
+            let but_names = units.iter().filter(|unit| unit.pattern.is_none());
+            Whole::new(but_names.map(|unit| unit.namespace.as_deref()), SHOWN)
         }
         Names { difference, sources: whole(&difference.sources), destinations: whole(&difference.destinations) }
     }
@@ -151,13 +152,17 @@ fn parts(whole: &Whole<'_>, all: &[Unit], ids: &[UnitId]) -> Vec<String> {
         outside += 1;
         ranges.entry(*family).or_default().extend(more);
     }
-    let merged: Vec<String> = if outside == whole.outside() {
+    let merged: Vec<String> = if outside > 0 && outside == whole.outside() {
         units.iter().filter(|unit| unit.outside.is_some()).map(|unit| unit.name.clone()).collect()
     } else {
         ranges.into_iter().map(|(family, ranges)| blocks_name(family, &joined(ranges))).collect()
     };
-    let inside = units.iter().filter(|unit| unit.outside.is_none());
+    let inside = units.iter().filter(|unit| unit.namespace.is_some());
     let mut parts = whole.parts(inside.map(|unit| (unit.namespace.as_deref(), unit.name.as_str())), None);
+    let named: Vec<&str> = units.iter().filter(|unit| unit.pattern.is_some()).map(|unit| unit.name.as_str()).collect();
+    if !named.is_empty() {
+        parts.push(shortened(&named, SHOWN));
+    }
     parts.extend(whole.parts(merged.iter().map(|name| (None, name.as_str())), None));
     parts
 }
