@@ -26,8 +26,10 @@ const OTHER_RESOLVER: u8 = 102;
 /// What resolvers of programs wait before they ask again is longer.
 const ASKED_AGAIN: Duration = Duration::from_millis(500);
 
+type Test = fn(Wiring);
+
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn(Wiring)); 5] = [
+    let tests: [(&str, Test); 5] = [
         ("a_name_is_reached_at_the_first_try", first_try),
         ("over_tcp_too", over_tcp),
         ("only_what_a_policy_names_is_learned_and_only_from_its_resolvers", only_what_is_named),
