@@ -201,7 +201,7 @@ pub struct Run {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Names in policies")]
 pub struct NamesArgs {
-    /// A DNS server to ask, such as 10.96.0.10 or [fd00::a]:53; repeatable [default: those of /etc/resolv.conf]
+    /// A DNS server to ask, such as 10.96.0.10 or 10.96.0.10:5353; repeatable [default: those of /etc/resolv.conf]
     #[arg(long = "dns-server", value_name = "ADDRESS", value_parser = dns_server)]
     pub dns_servers: Vec<SocketAddr>,
     /// Learn what names stand for from the answers that pods get from the servers of --dns-server; wildcards need it

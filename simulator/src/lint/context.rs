@@ -2,7 +2,6 @@
 
 use super::finding::{Found, Named};
 use super::rules::ALWAYS_THERE;
-use super::services::{Front, fronts};
 use netsim_shared::cluster::{ClusterIndex, Key};
 use netsim_shared::compile::side::{PeerId, TermId};
 use netsim_shared::compile::{Certainty, Compiled, Endpoint, EndpointId};
@@ -12,6 +11,7 @@ use netsim_shared::net::Family;
 use netsim_shared::object::{NAMESPACE_NAME_LABEL, Object, Origin, Path, PodSpec, WorkloadKind};
 use netsim_shared::policy::{Direction, NetworkPolicy};
 use netsim_shared::selector::{Labels, Requirement, Selector};
+use netsim_shared::services::{Front, fronts};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::OnceLock;
 

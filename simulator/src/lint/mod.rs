@@ -12,7 +12,6 @@ pub mod baseline;
 mod context;
 mod finding;
 mod rules;
-mod services;
 
 pub use context::{Carrier, Context, Twin, twins};
 pub use finding::{Finding, Found, Named};

@@ -4,11 +4,11 @@ use super::page;
 use super::parts::{blocks_of, is_private};
 use super::reach::{Reach, Site};
 use super::words::some_of;
-use crate::lint::services::Front;
 use crate::lint::{Context, Found, Rule, Severity};
 use netsim_shared::diagnostic::nearest;
 use netsim_shared::object::{ContainerPort, Path};
 use netsim_shared::policy::{Direction, NamedPort, PortMatch};
+use netsim_shared::services::Front;
 use std::collections::BTreeSet;
 
 pub const RULE: Rule = Rule {

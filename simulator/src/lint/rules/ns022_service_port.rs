@@ -2,12 +2,12 @@
 
 use super::page;
 use super::reach::{Reach, Site};
-use crate::lint::services::Front;
 use crate::lint::{Context, Found, Rule, Severity};
 use netsim_shared::compile::EndpointId;
 use netsim_shared::object::{Path, ServiceKind};
 use netsim_shared::policy::{Direction, PortMatch};
 use netsim_shared::ports::Protocol;
+use netsim_shared::services::Front;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 pub const RULE: Rule = Rule {

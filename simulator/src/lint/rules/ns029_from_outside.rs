@@ -2,7 +2,6 @@
 
 use super::containers;
 use super::page;
-use crate::lint::services::Front;
 use crate::lint::{Context, Found, Named, Rule, Severity};
 use netsim_shared::compile::side::PolicySlot;
 use netsim_shared::compile::{EndpointId, Entry};
@@ -12,6 +11,7 @@ use netsim_shared::net::family_of;
 use netsim_shared::object::{Path, ServiceKind, ServicePort};
 use netsim_shared::policy::{Direction, Peer};
 use netsim_shared::ports::Protocol;
+use netsim_shared::services::Front;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub const RULE: Rule = Rule {
