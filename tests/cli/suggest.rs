@@ -46,6 +46,25 @@ fn what_is_suggested_works() {
     netsim_reading(&suggest.replace(OPEN, &with), flows).exits(0).says("0 policies for 0 namespaces");
 }
 
+/// A name is allowed by name where such policies are in use, and otherwise by opening its port.
+#[test]
+fn names_are_suggested_where_policies_have_names() {
+    let scratch = Scratch::new();
+    let policies = scratch.path().join("policies.yaml");
+    let flow = "{\"source\":\"shop/deploy/web\",\"destination\":\"www.partner.example:443\"}\n";
+    let cluster = "-f examples/names/k8s/cluster.yaml";
+    let all = "-f examples/names/k8s -n shop --flows - --out";
+    netsim_reading(&format!("suggest {all} {}", policies.display()), flow).exits(0);
+    let written = std::fs::read_to_string(&policies).expect("policies");
+    assert!(written.contains("kind: EgressDomainPolicy") && !written.contains("ipBlock"), "{written}");
+    for (name, code) in [("www.partner.example", 0), ("other.partner.example", 1)] {
+        let with = format!("-f examples/names/k8s -f {}", policies.display());
+        netsim(&format!("can-reach {with} shop/deploy/web {name}:443")).exits(code);
+    }
+    let open = netsim_reading(&format!("suggest {cluster} -n shop --flows -"), flow).exits(0);
+    assert!(open.out.contains("0.0.0.0/0") && !open.out.contains("EgressDomainPolicy"), "{open}");
+}
+
 #[test]
 fn lists_of_flows_that_cannot_be_used() {
     for (name, flows) in [

@@ -1,6 +1,6 @@
 //! Names learned from the answers that pods get, with packets: the agent as it runs, and a DNS server that pods ask.
 
-use crate::names::{Agent, NODE, outside};
+use crate::names::{Agent, NODE, outside, pods};
 use libtest_mimic::Trial;
 use netsim_enforcer::agent::{Config, learning, names};
 use netsim_enforcer::kernel::{Kernel, Ownership};
@@ -107,16 +107,7 @@ impl World {
 
     /// `pod-1-1` may ask both resolvers, and go to the names below `w.example.com`.
     fn cluster(&self) -> String {
-        let mut text = "{apiVersion: v1, kind: Namespace, metadata: {name: x}}\n---\n".to_owned();
-        for name in ["pod-1-1", "pod-1-2"] {
-            let ips: Vec<String> = self.fabric.pod(name).addresses().iter().map(|a| format!("{{ip: '{a}'}}")).collect();
-            text += &format!(
-                "{{apiVersion: v1, kind: Pod, metadata: {{namespace: x, name: {name}, labels: {{app: {name}}}}}, \
-                 spec: {{nodeName: {NODE}, containers: [{{name: c}}]}}, \
-                 status: {{phase: Running, podIPs: [{}]}}}}\n---\n",
-                ips.join(", ")
-            );
-        }
+        let mut text = pods(&self.fabric);
         let servers: Vec<String> =
             [RESOLVER, OTHER_RESOLVER].map(|n| format!("{{ipBlock: {{cidr: '{}/32'}}}}", outside(n)[0])).into();
         text += &format!(

@@ -122,17 +122,7 @@ impl World {
     }
 
     fn cluster(&self) -> String {
-        let mut text = "{apiVersion: v1, kind: Namespace, metadata: {name: x}}\n---\n".to_owned();
-        for name in ["pod-1-1", "pod-1-2"] {
-            let ips: Vec<String> = self.fabric.pod(name).addresses().iter().map(|a| format!("{{ip: '{a}'}}")).collect();
-            text += &format!(
-                "{{apiVersion: v1, kind: Pod, metadata: {{namespace: x, name: {name}, labels: {{app: {name}}}}}, \
-                 spec: {{nodeName: {NODE}, containers: [{{name: c}}]}}, \
-                 status: {{phase: Running, podIPs: [{}]}}}}\n---\n",
-                ips.join(", ")
-            );
-        }
-        text + &to_names(&[NAME])
+        pods(&self.fabric) + &to_names(&[NAME])
     }
 
     fn to(&self, n: u8, family: Family, port: u16) -> Probe {
@@ -167,6 +157,21 @@ impl Drop for World {
     fn drop(&mut self) {
         _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// The namespace and the two pods.
+pub fn pods(fabric: &Fabric) -> String {
+    let mut text = "{apiVersion: v1, kind: Namespace, metadata: {name: x}}\n---\n".to_owned();
+    for name in ["pod-1-1", "pod-1-2"] {
+        let ips: Vec<String> = fabric.pod(name).addresses().iter().map(|a| format!("{{ip: '{a}'}}")).collect();
+        text += &format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{namespace: x, name: {name}, labels: {{app: {name}}}}}, \
+             spec: {{nodeName: {NODE}, containers: [{{name: c}}]}}, \
+             status: {{phase: Running, podIPs: [{}]}}}}\n---\n",
+            ips.join(", ")
+        );
+    }
+    text
 }
 
 /// The policy: `pod-1-1` may go to names, on port 443.

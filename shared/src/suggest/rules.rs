@@ -6,6 +6,7 @@ use super::{Destined, Need, Suggested, Whole};
 use crate::cluster::ClusterIndex;
 use crate::cluster_dns::{self, ClusterDns};
 use crate::compile::{Address, Compiled, Endpoint};
+use crate::dns::NamePattern;
 use crate::evaluate::Party;
 use crate::net::Family;
 use crate::object::{NAMESPACE_NAME_LABEL, Origin};
@@ -16,11 +17,12 @@ use crate::selector::{Condition, Requirement, Selector};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What can be told apart of peers, in an order that reads well: pods nearby, pods elsewhere, addresses.
+/// What can be told apart of peers, in an order that reads well: pods nearby, pods elsewhere, addresses, names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum PeerKey {
     Pods { namespaces: Option<Selector>, pods: Selector },
     Block(IpNet),
+    Name(NamePattern),
 }
 
 impl From<PeerKey> for Peer {
@@ -28,6 +30,7 @@ impl From<PeerKey> for Peer {
         match key {
             PeerKey::Pods { namespaces, pods } => Peer::Pods { namespaces, pods },
             PeerKey::Block(cidr) => Peer::Block(IpBlock { cidr, except: Vec::new() }),
+            PeerKey::Name(name) => Peer::Names(vec![name]),
         }
     }
 }
@@ -39,12 +42,15 @@ struct SubjectKey {
     selector: Selector,
 }
 
+/// The ports of each peer; no port stands for every one.
+type Ports = BTreeMap<(Direction, PeerKey), BTreeSet<Option<PortMatch>>>;
+
 /// What is to be allowed to them: the ports of each peer; no port stands for every one.
 #[derive(Debug, Clone, Default)]
 struct Draft {
     /// Whom it is called after.
     called: Option<String>,
-    ports: BTreeMap<(Direction, PeerKey), BTreeSet<Option<PortMatch>>>,
+    ports: Ports,
     why: BTreeSet<String>,
 }
 
@@ -56,13 +62,16 @@ pub struct Drafts<'c> {
     selectors: Selectors<'c>,
     drafts: BTreeMap<SubjectKey, Draft>,
     dns: Vec<Suggested>,
+    /// Whether policies with names are in use here: where nobody enforces them they allow nothing.
+    names: bool,
 }
 
 impl<'c> Drafts<'c> {
     /// Nothing yet.
     pub fn new(index: &'c ClusterIndex, compiled: &'c Compiled, scope: &'c BTreeSet<Box<str>>) -> Self {
         let selectors = Selectors::new(compiled);
-        Drafts { index, compiled, scope, selectors, drafts: BTreeMap::new(), dns: Vec::new() }
+        let names = index.policies().any(|policy| policy.kind == PolicyKind::EgressDomainPolicy);
+        Drafts { index, compiled, scope, selectors, drafts: BTreeMap::new(), dns: Vec::new(), names }
     }
 
     fn endpoint(&self, party: Party) -> Option<&'c Endpoint> {
@@ -92,6 +101,7 @@ impl<'c> Drafts<'c> {
         let peers = match (direction, &need.destination) {
             (Direction::Ingress, _) => self.peers(namespace, &need.source, peer_whole),
             (Direction::Egress, Destined::Party(named)) => self.peers(namespace, named, peer_whole),
+            (Direction::Egress, Destined::Name(name)) if self.names => vec![PeerKey::Name(name.clone())],
             (Direction::Egress, Destined::Name(_)) => {
                 self.compiled.families().iter().map(|family| PeerKey::Block(family.whole())).collect()
             }
@@ -112,7 +122,7 @@ impl<'c> Drafts<'c> {
         let draft = self.drafts.entry(SubjectKey { namespace: namespace.clone(), selector }).or_default();
         // Of several workloads that one selector means, the first in the alphabet: always the same.
         draft.called = Some(draft.called.take().map_or(called.clone(), |other| other.min(called)));
-        if let Destined::Name(name) = &need.destination {
+        if let (Destined::Name(name), false) = (&need.destination, self.names) {
             draft.why.insert(format!("The addresses of {name} are not known, so the port is open to every address."));
         }
         for peer in peers {
@@ -209,27 +219,36 @@ impl<'c> Drafts<'c> {
         for (subject, draft) in self.drafts {
             let taken = taken.entry(subject.namespace.clone()).or_default();
             let wish = format!("allow-{}", as_name(&draft.called.clone().unwrap_or_default()));
-            let name: Box<str> = free(index, &subject.namespace, wish.trim_end_matches('-'), taken).into();
-            taken.push(name.clone());
-            let policy = NetworkPolicy {
-                kind: PolicyKind::NetworkPolicy,
-                namespace: subject.namespace,
-                name,
-                pod_selector: subject.selector,
-                ingress: rules_of(&draft, Direction::Ingress),
-                egress: rules_of(&draft, Direction::Egress),
-                origin: Origin::default(),
-            };
-            out.push(Suggested { policy, why: draft.why.into_iter().collect() });
+            let (named, others): (Ports, Ports) =
+                draft.ports.into_iter().partition(|((_, peer), _)| matches!(peer, PeerKey::Name(_)));
+            // Names have a kind of their own.
+            for (kind, ports) in [(PolicyKind::NetworkPolicy, others), (PolicyKind::EgressDomainPolicy, named)] {
+                if ports.is_empty() {
+                    continue;
+                }
+                let wish = kind.name_of(wish.trim_end_matches('-'));
+                let name: Box<str> = free(index, &subject.namespace, &wish, taken).into();
+                taken.push(name.clone());
+                let policy = NetworkPolicy {
+                    kind,
+                    namespace: subject.namespace.clone(),
+                    name,
+                    pod_selector: subject.selector.clone(),
+                    ingress: rules_of(&ports, Direction::Ingress),
+                    egress: rules_of(&ports, Direction::Egress),
+                    origin: Origin::default(),
+                };
+                out.push(Suggested { policy, why: draft.why.iter().cloned().collect() });
+            }
         }
         out
     }
 }
 
 /// The rules of one direction: peers with the same ports in one rule.
-fn rules_of(draft: &Draft, direction: Direction) -> Option<Vec<Rule>> {
+fn rules_of(ports: &Ports, direction: Direction) -> Option<Vec<Rule>> {
     let mut by_ports: BTreeMap<Option<Vec<PortMatch>>, Vec<Peer>> = BTreeMap::new();
-    for ((_, peer), ports) in draft.ports.iter().filter(|((d, _), _)| *d == direction) {
+    for ((_, peer), ports) in ports.iter().filter(|((d, _), _)| *d == direction) {
         // Every port holds all others.
         let ports: Option<Vec<PortMatch>> = ports.iter().cloned().collect();
         by_ports.entry(ports.map(without_held)).or_default().push(peer.clone().into());
