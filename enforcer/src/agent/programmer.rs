@@ -204,8 +204,13 @@ impl Programmer {
     fn changed_timed(&mut self, wanted: &Wanted<'_>, touched: Option<&Touched>) -> Vec<Op> {
         let mut ops = Vec::new();
         for (name, set) in self.renderer.names() {
-            if touched.is_none_or(|touched| touched.matches(&set.patterns)) {
-                ops.extend(self.timed.become_these(name, set.family, &wanted.of(set), wanted.now()));
+            match touched {
+                // The frequent case costs by what came, not by what is there.
+                Some(touched) if !touched.went => {
+                    ops.extend(self.timed.join(name, set.family, &wanted.came(set, touched), wanted.now()));
+                }
+                Some(touched) if !touched.matches(&set.patterns) => {}
+                _ => ops.extend(self.timed.become_these(name, set.family, &wanted.of(set), wanted.now())),
             }
         }
         ops

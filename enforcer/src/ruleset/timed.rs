@@ -70,6 +70,22 @@ impl TimedElements {
         ops
     }
 
+    /// Adds elements, or lets them stay longer; what is not named stays as it is. Gives what that takes in the kernel.
+    pub fn join(&mut self, set: &Name, family: Family, more: &Left, now: Instant) -> Vec<Op> {
+        let Some(held) = self.sets.get_mut(set) else { return Vec::new() };
+        let longer = |address: &IpAddr, left: Duration| match held.get(address) {
+            Some(old) => end(now, left) > *old + WORTH,
+            None => true,
+        };
+        let come: Vec<(IpAddr, Duration)> =
+            more.iter().filter(|(address, left)| longer(address, **left)).map(|(a, left)| (*a, *left)).collect();
+        if come.is_empty() {
+            return Vec::new();
+        }
+        held.extend(come.iter().map(|(address, left)| (*address, end(now, *left))));
+        vec![Op::Retime(set.clone(), family, come)]
+    }
+
     /// What makes the elements of a set those that are wanted. Nothing for a set that is not known.
     pub fn become_these(&mut self, set: &Name, family: Family, wanted: &Left, now: Instant) -> Vec<Op> {
         let Some(held) = self.sets.get_mut(set) else { return Vec::new() };
@@ -223,6 +239,16 @@ mod tests {
         );
         assert_eq!(timed.of(SET, later).collect::<Left>(), wanted);
         assert!(timed.become_these(&SET.into(), Family::V4, &wanted, later).is_empty());
+        // What joins takes nothing away, neither elements nor time.
+        let mut joined = timed.clone();
+        let more = left(&[("10.0.0.1", 90), ("10.0.0.2", 100), ("10.0.0.6", 10)]);
+        assert_eq!(
+            joined.join(&SET.into(), Family::V4, &more, later),
+            [Op::Retime(SET.into(), Family::V4, vec![(ip("10.0.0.1"), secs(90)), (ip("10.0.0.6"), secs(10))])]
+        );
+        let all = left(&[("10.0.0.1", 90), ("10.0.0.2", 200), ("10.0.0.5", 30), ("10.0.0.6", 10)]);
+        assert_eq!(joined.of(SET, later).collect::<Left>(), all);
+        assert!(joined.join(&"unknown".into(), Family::V4, &more, later).is_empty());
         // It ended here, but the store keeps it: it is put in again.
         let ended = now + secs(51);
         let wanted = left(&[("10.0.0.1", 49), ("10.0.0.2", 169), ("10.0.0.5", 60)]);

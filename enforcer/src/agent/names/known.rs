@@ -13,7 +13,7 @@ use netsim_shared::net::Family;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How the last question about a family of a name ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,10 @@ impl fmt::Display for Last {
 pub struct Touched {
     /// The names whose addresses, or the ends of these, are others now.
     pub names: BTreeSet<DomainName>,
+    /// The addresses that came or stay longer, and for how long from now on: all that changed, unless something `went`.
+    pub came: Vec<(DomainName, IpAddr, Duration)>,
+    /// Whether addresses went, too.
+    pub went: bool,
     /// Addresses that were too many (G3b).
     pub evicted: Vec<(DomainName, IpAddr)>,
     /// Addresses that were refused (G5).
@@ -57,6 +61,8 @@ impl Touched {
     /// Adds what something else changed.
     pub fn extend(&mut self, other: Touched) {
         self.names.extend(other.names);
+        self.came.extend(other.came);
+        self.went |= other.went;
         self.evicted.extend(other.evicted);
         self.refused.extend(other.refused);
     }
@@ -148,17 +154,18 @@ impl Known {
 
     fn follow(&mut self, changes: Changes, now: Now) -> Touched {
         self.read = now.steady;
-        let mut names = BTreeSet::new();
+        let (mut names, mut came, mut went) = (BTreeSet::new(), Vec::new(), false);
         for change in changes.list {
             match change.effect {
                 Effect::Added { left } | Effect::Retimed { left, .. } => {
                     self.seen.put(&change.name, change.address, left, now.steady);
+                    came.push((change.name.clone(), change.address, left));
                 }
-                Effect::Gone => {}
+                Effect::Gone => went = true,
             }
             names.insert(change.name);
         }
-        Touched { names, evicted: changes.evicted, refused: Vec::new() }
+        Touched { names, came, went, evicted: changes.evicted, refused: Vec::new() }
     }
 
     /// The questions of other names are of no interest any more.

@@ -456,9 +456,26 @@ pub struct Wanted<'n> {
 impl Wanted<'_> {
     /// The addresses of a set, and how long each is to stay.
     pub fn of(&self, set: &NamesSet) -> Left {
-        // What was refused by no rule when it came may be a pod's by now, or the options be others (G5).
-        let refused = |address| self.refusals.reason(address).is_some() || is_inside(self.compiled, address);
-        self.known.wanted(set, refused, self.now)
+        self.known.wanted(set, |address| self.is_refused(address), self.now)
+    }
+
+    /// The same of those that came or stay longer: nothing else of the set is looked at.
+    pub fn came(&self, set: &NamesSet, touched: &Touched) -> Left {
+        let more = if set.seen { SEEN_FOR } else { Duration::ZERO };
+        let mut came = Left::new();
+        for (name, address, left) in &touched.came {
+            let meant = Family::of(*address) == set.family && set.patterns.iter().any(|pattern| pattern.matches(name));
+            if meant && !left.is_zero() && !self.is_refused(*address) {
+                let longest = came.entry(*address).or_insert(*left + more);
+                *longest = (*left + more).max(*longest);
+            }
+        }
+        came
+    }
+
+    /// What was refused by no rule when it came may be a pod's by now, or the options be others (G5).
+    fn is_refused(&self, address: IpAddr) -> bool {
+        self.refusals.reason(address).is_some() || is_inside(self.compiled, address)
     }
 
     /// The moment.
