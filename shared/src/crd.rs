@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::policy::MAX_DOMAIN_NAMES;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube_derive::CustomResource;
 use schemars::{JsonSchema, Schema};
@@ -30,8 +31,6 @@ pub const UNSUPPORTED_WILDCARD: &str = "UnsupportedWildcard";
 /// The condition of a node where names of a policy never had an address.
 pub const UNRESOLVED: &str = "Unresolved";
 
-/// The most names of one peer.
-pub const MAX_NAMES: u32 = 25;
 /// The most nodes that one status tells of, so that the agents of a large cluster cannot fill an object up.
 pub const MAX_NODES: u32 = 500;
 /// The longest text of a name: with the final dot that a name may have.
@@ -129,7 +128,7 @@ pub struct EgressPeer {
     /// DNS names such as `db.example.com`, or `*.example.com` for all names below `example.com`, but not itself.
     /// Names are absolute, and upper case is lower case.
     #[schemars(
-        length(min = 1, max = MAX_NAMES),
+        length(min = 1, max = MAX_DOMAIN_NAMES),
         inner(length(max = MAX_NAME_TEXT), regex(pattern = NAME_PATTERN)),
         extend("x-kubernetes-list-type" = "atomic")
     )]

@@ -157,7 +157,7 @@ impl<'c> Known<'c> {
         match party {
             Party::Endpoint(id) => Some(Known { entry: Some(compiled.entry(id)?), address: None, may_be_named: false }),
             Party::Address(address) => {
-                let may_be_named = compiled.modes().names.may_be_named(address);
+                let may_be_named = compiled.may_be_named(address);
                 Some(Known { entry: None, address: Some(address), may_be_named })
             }
         }

@@ -80,6 +80,9 @@ impl PolicyKind {
     }
 }
 
+/// How many names an item of an EgressDomainPolicy has at most, as in ClusterNetworkPolicy.
+pub const MAX_DOMAIN_NAMES: u32 = 25;
+
 const EGRESS_DOMAIN_POLICY: &str = "egressdomainpolicy/";
 
 /// A policy of a namespace: a NetworkPolicy, or an EgressDomainPolicy, which only has other peers.

@@ -2,13 +2,9 @@
 
 use crate::names::{Agent, NODE, outside, pods};
 use libtest_mimic::Trial;
-use netsim_enforcer::agent::{Config, learning, names};
-use netsim_enforcer::kernel::{Kernel, Ownership};
-use netsim_enforcer::render::Options;
-use netsim_shared::compile::Modes;
+use netsim_enforcer::agent::{learning, names};
+use netsim_enforcer::kernel::Ownership;
 use netsim_shared::dns::answer::Outcome;
-use netsim_shared::dns::refuse::Refusals;
-use netsim_shared::dns::store::StoreOptions;
 use netsim_shared::dns::wire::decode;
 use netsim_shared::net::Family;
 use netsim_shared::ports::Protocol;
@@ -78,26 +74,14 @@ impl World {
 
     fn agent_with(&self, resolvers: &[IpAddr]) -> Agent {
         let netns = self.fabric.node(NODE).netns_path().to_owned();
-        let config = Config {
-            options: Options { node: NODE.into(), ..Options::default() },
-            modes: Modes::default(),
-            pod_cidrs: Vec::new(),
-            table: "netsim".to_owned(),
-            coalesce: Duration::from_millis(1),
-            verify_interval: Duration::from_millis(200),
-            manage_sysctls: true,
-            netns: Some(netns.clone()),
-            names: names::Config {
-                // Nothing can be asked for here: what is known was learned.
-                servers: vec![SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 9)],
-                state: Some(self.directory.join("state.json")),
-                store: StoreOptions::default(),
-                refusals: Refusals::default(),
-            },
-            learning: learning::Config { resolvers: resolvers.to_vec(), queue: QUEUE },
+        let names = names::Config {
+            // Nothing can be asked for here: what is known was learned.
+            servers: vec![SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 9)],
+            state: Some(self.directory.join("state.json")),
+            ..names::Config::default()
         };
-        let kernel = Kernel::open(Some(&netns), "netsim", Ownership::Owned).expect("a netlink socket");
-        let agent = Agent::start(config, kernel);
+        let learning = learning::Config { resolvers: resolvers.to_vec(), queue: QUEUE };
+        let agent = Agent::on(netns, names, learning, Ownership::Owned);
         agent.tell(&self.cluster());
         if !resolvers.is_empty() {
             agent.wait_metric("netsim_enforcer_dns_learning", |n| n > 0.5);

@@ -103,20 +103,7 @@ impl World {
             store,
             refusals: Refusals { opted_in: self.opted_in.clone(), ..Refusals::default() },
         };
-        let config = Config {
-            options: Options { node: NODE.into(), ..Options::default() },
-            modes: Modes::default(),
-            pod_cidrs: Vec::new(),
-            table: "netsim".to_owned(),
-            coalesce: Duration::from_millis(1),
-            verify_interval: Duration::from_millis(200),
-            manage_sysctls: true,
-            netns: Some(netns.clone()),
-            names,
-            learning: learning::Config::default(),
-        };
-        let kernel = Kernel::open(Some(&netns), "netsim", ownership).expect("a netlink socket");
-        let agent = Agent::start(config, kernel);
+        let agent = Agent::on(netns, names, learning::Config::default(), ownership);
         agent.tell(&self.cluster());
         agent
     }
@@ -196,7 +183,25 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub fn start(config: Config, kernel: Kernel) -> Self {
+    /// Starts one that works in a network namespace.
+    pub fn on(netns: PathBuf, names: names::Config, learning: learning::Config, ownership: Ownership) -> Self {
+        let kernel = Kernel::open(Some(&netns), "netsim", ownership).expect("a netlink socket");
+        let config = Config {
+            options: Options { node: NODE.into(), ..Options::default() },
+            modes: Modes::default(),
+            pod_cidrs: Vec::new(),
+            table: "netsim".to_owned(),
+            coalesce: Duration::from_millis(1),
+            verify_interval: Duration::from_millis(200),
+            manage_sysctls: true,
+            netns: Some(netns),
+            names,
+            learning,
+        };
+        Agent::start(config, kernel)
+    }
+
+    fn start(config: Config, kernel: Kernel) -> Self {
         let (updates, receiver) = unbounded();
         let (kill, killed) = oneshot::channel();
         let reports = Reports::default();

@@ -141,14 +141,13 @@ struct Agent {
     identities: Identities,
     /// Something came that may change what is wrong with policies.
     unreported: bool,
-    /// The names of which it was said that they never had an address.
     /// When drift is looked for next: a costly look is followed by a longer pause.
     verify_at: Timer,
 }
 
 /// Runs an agent until `end`. What it put into the kernel stays.
 pub async fn run(
-    config: Config,
+    mut config: Config,
     kernel: Kernel,
     updates: impl Stream<Item = Update> + Send,
     reports: Reports,
@@ -158,7 +157,6 @@ pub async fn run(
     node_options.manage_sysctls = config.manage_sysctls;
     node_options.pod_blocks.clone_from(&config.pod_cidrs);
     let log = if config.options.audit { audit::listen(&kernel, config.options.log_group).await } else { None };
-    let mut config = config;
     let learning = match learn(&config.learning, &kernel).await {
         Ok(learning) => {
             let queue = config.learning.queue;

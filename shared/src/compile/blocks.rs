@@ -191,9 +191,13 @@ impl Blocks {
             Held::Names(pattern) => Some((id, pattern)),
             Held::Block(_) => None,
         });
-        let (known, open): (Vec<(BlockId, _)>, Vec<(BlockId, _)>) = patterns.partition(|(_, p)| names.knows(p));
-        let open: Vec<BlockId> = open.into_iter().map(|(id, _)| id).collect();
-        let named: BTreeSet<BlockId> = known.into_iter().map(|(id, _)| id).chain(open.iter().copied()).collect();
+        let (mut named, mut open) = (BTreeSet::new(), Vec::new());
+        for (id, pattern) in patterns {
+            named.insert(id);
+            if !names.knows(pattern) {
+                open.push(id);
+            }
+        }
         (self.inside, self.perhaps_named) = (Vec::new(), Vec::new());
         if named.is_empty() {
             return;
@@ -209,6 +213,11 @@ impl Blocks {
     /// The class of a pod or node whose address has a class: names do not stand for it (G5).
     pub fn inside(&self, class: CidrClassId) -> CidrClassId {
         self.inside.get(class as usize).copied().unwrap_or(class)
+    }
+
+    /// Whether rules hold any address by name.
+    pub fn has_names(&self) -> bool {
+        !self.perhaps_named.is_empty()
     }
 
     /// The class of an address if every name whose addresses are not known stood for it, too (G6).

@@ -541,6 +541,11 @@ impl Compiled {
         self.nodes.get(&address).or_else(said).map(AsRef::as_ref)
     }
 
+    /// Whether a name in a rule may stand for an address: there are such rules, and it is not refused (G5).
+    pub fn may_be_named(&self, address: IpAddr) -> bool {
+        self.egress.blocks.has_names() && self.modes.names.may_be_named(address)
+    }
+
     /// All endpoints, in no particular order.
     pub fn entries(&self) -> impl Iterator<Item = (EndpointId, &Entry)> {
         (0..).zip(&self.endpoints).filter_map(|(id, entry)| Some((id, entry.as_ref()?)))

@@ -11,7 +11,7 @@ use crate::object::{
     Object, Origin, Owner, Path, Pod, PodSpec, Powers, Role, RoleBinding, Service, ServiceKind, ServicePort, SlicePort,
     Subject, TargetPort, Workload,
 };
-use crate::policy::{IpBlock, NamedPort, NetworkPolicy, Peer, PolicyKind, PortMatch, Rule};
+use crate::policy::{IpBlock, MAX_DOMAIN_NAMES, NamedPort, NetworkPolicy, Peer, PolicyKind, PortMatch, Rule};
 use crate::ports::{PortRange, Protocol};
 use crate::selector::{Condition, Labels, Requirement, Selector};
 use ipnet::IpNet;
@@ -647,15 +647,12 @@ fn egress_domain_policy(
     })
 }
 
-/// How many names an item has at most, as in ClusterNetworkPolicy.
-pub const MAX_DOMAIN_NAMES: usize = 25;
-
 fn domain_names(raw: raw::DomainPeer, path: &Path, problems: &mut Problems) -> Vec<NamePattern> {
     let texts = raw.domain_names.unwrap_or_default();
     if texts.is_empty() {
         problems.error(path, "this item has no `domainNames`", "write `domainNames: [api.example.com]`");
     }
-    if texts.len() > MAX_DOMAIN_NAMES {
+    if texts.len() > MAX_DOMAIN_NAMES as usize {
         let message = format!("{} names in one item, and the API server takes {MAX_DOMAIN_NAMES}", texts.len());
         problems.error(path, message, "put the rest into further items of `to`");
     }

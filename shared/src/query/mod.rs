@@ -374,7 +374,7 @@ fn on_any_port(
         families.iter().map(|family| (*family, of(*family, Addresses::Surely))).collect();
     // Strictly, or about what is on a node's network, nothing is assumed of unknown addresses (B8).
     // Nor of what names stand for (G6).
-    let named = matches!(destination, Party::Address(address) if compiled.modes().names.may_be_named(address));
+    let named = matches!(destination, Party::Address(address) if compiled.may_be_named(address));
     let doubts = compiled.modes().strict || named || is_host(compiled, source) || is_host(compiled, destination);
     let verdict = combine(ports.iter().map(|(family, ports)| {
         if *ports == wanted {

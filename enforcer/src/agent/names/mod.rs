@@ -266,10 +266,8 @@ impl Names {
     /// Takes in the answers that pods get. Says which names have other addresses now.
     pub fn learned(&mut self, answers: Vec<SeenAnswer>, compiled: Option<&Compiled>) -> Touched {
         let mut touched = Touched::default();
-        for Answer { question, family, .. } in answers.iter().map(|seen| &seen.answer) {
-            tracing::debug!(name = %question, %family, "an answer to a pod");
-        }
         for SeenAnswer { answer, .. } in answers {
+            tracing::debug!(name = %answer.question, family = %answer.family, "an answer to a pod");
             touched.extend(self.learn(&answer.question, answer.family, answer.read(), compiled));
         }
         self.tell_evicted(&touched);
@@ -423,11 +421,6 @@ impl Names {
     /// How many names are asked for.
     pub fn count(&self) -> usize {
         self.watched.len()
-    }
-
-    /// Patterns that can only be learned from answers to pods.
-    pub fn wildcards(&self) -> &BTreeSet<NamePattern> {
-        &self.wildcards
     }
 
     /// Brings metrics up to date.
