@@ -11,7 +11,7 @@ use netsim_enforcer::args::{Cli, Command};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub const TESTS: [Test; 7] = [
     ("kustomize_and_helm_render_the_same", kustomize_and_helm_render_the_same),
@@ -76,6 +76,29 @@ fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
     list(pod, "initContainers").chain(list(pod, "containers"))
 }
 
+/// Where two values differ, each with what kustomize and what helm makes of it.
+fn differences(path: &str, one: &Value, other: &Value) -> Vec<String> {
+    let keys = |value: &Value| -> Vec<String> {
+        match value {
+            Value::Object(fields) => fields.keys().cloned().collect(),
+            Value::Array(items) => (0..items.len()).map(|i| i.to_string()).collect(),
+            _ => Vec::new(),
+        }
+    };
+    if one == other {
+        return Vec::new();
+    }
+    let both: BTreeSet<String> = keys(one).into_iter().chain(keys(other)).collect();
+    if std::mem::discriminant(one) != std::mem::discriminant(other) || both.is_empty() {
+        return vec![format!("{path}: kustomize {one}, helm {other}")];
+    }
+    let part = |value: &Value, key: &str| match value {
+        Value::Array(items) => key.parse::<usize>().ok().and_then(|i| items.get(i).cloned()).unwrap_or_default(),
+        value => value.get(key).cloned().unwrap_or_default(),
+    };
+    both.iter().flat_map(|key| differences(&format!("{path}/{key}"), &part(one, key), &part(other, key))).collect()
+}
+
 fn kustomize_and_helm_render_the_same() {
     for selection in selections() {
         let components: Vec<&str> = selection.iter().map(|(component, _)| *component).collect();
@@ -87,7 +110,8 @@ fn kustomize_and_helm_render_the_same() {
         let rendered = by_name(rendered.into_iter().map(without_helm).collect());
         assert_eq!(wanted.keys().collect::<Vec<_>>(), rendered.keys().collect::<Vec<_>>(), "{components:?}");
         for (name, object) in wanted {
-            assert_eq!(object, rendered[&name], "{components:?} {name:?}: kustomize is on the left");
+            let differences = differences("", &object, &rendered[&name]);
+            assert!(differences.is_empty(), "{components:?} {name:?}:\n{}", differences.join("\n"));
         }
     }
 }

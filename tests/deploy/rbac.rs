@@ -62,7 +62,7 @@ impl Agent {
             "--mount",
             "/bin/sh",
             "-ec",
-            place,
+            PLACE,
             "sh",
             &folder,
             &format!("--bounding-set=-all{kept}"),
@@ -194,5 +194,4 @@ fn the_agent_works_with_what_it_is_given() {
         status["findings"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
     let unread: Vec<&&str> = findings.iter().filter(|finding| finding.contains("cannot")).collect();
     assert!(unread.is_empty(), "{findings:#?}");
-    println!("findings: {findings:#?}");
 }
