@@ -106,13 +106,30 @@ impl Cluster {
 
     /// Starts an agent, and does not wait for anything.
     pub fn agent(&self, node: &str) -> Agent {
+        self.agent_logging(node, "info,netsim_enforcer=debug")
+    }
+
+    /// The same with a choice of what it logs. [`Self::change`] needs that of [`Self::agent`].
+    pub fn agent_logging(&self, node: &str, filter: &str) -> Agent {
         let mut command = program();
         command.args(["run", "--node-name", node, "--listen", "127.0.0.1:0", "--log-format", "json"]);
-        command.args(["--log", "info,netsim_enforcer=debug", "--verify-interval", "200ms"]);
+        command.args(["--log", filter, "--verify-interval", "200ms"]);
         command.arg("--kubeconfig").arg(&self.kubeconfig);
         command.arg("--netns").arg(self.fabric.node(node).netns_path());
         command.args(&self.options);
         Agent::start(command)
+    }
+
+    /// Whether the kernel of a node holds what a fresh render of the cluster says, by the command `verify`; if not,
+    /// what differs.
+    pub fn verify(&self, node: &str, options: &[&str]) -> Result<(), String> {
+        let mut command = program();
+        command.args(["verify", "--node-name", node]).args(options);
+        command.arg("--kubeconfig").arg(&self.kubeconfig);
+        command.arg("--netns").arg(self.fabric.node(node).netns_path());
+        let output = command.output().expect("the program");
+        let said = [&output.stdout[..], &output.stderr[..]].concat();
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&said).into_owned()) }
     }
 
     /// Makes a change and waits until the agents of these nodes have it in the kernel. Gives a time
@@ -270,6 +287,11 @@ impl Agent {
             assert!(Instant::now() < deadline, "{name} is {}", self.metric(name));
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL.
