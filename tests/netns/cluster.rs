@@ -210,9 +210,7 @@ impl Agent {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if lines.1 || left.is_zero() {
-                let text: Vec<String> =
-                    lines.0.iter().map(|l| format!("{} {} {}", l.level, l.message, l.fields)).collect();
-                panic!("the agent's log does not show {what}:\n{}", text.join("\n"));
+                panic!("the agent's log does not show {what}:\n{}", text(&lines.0));
             }
             lines = self.log.grown.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -221,6 +219,11 @@ impl Agent {
     /// Waits for a message that contains a text.
     pub fn wait_message(&self, text: &str) -> Line {
         self.wait_log(text, |lines| lines.iter().find(|line| line.message.contains(text)).cloned())
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        text(&self.log.lines.lock().unwrap_or_else(PoisonError::into_inner).0)
     }
 
     /// How many changes went into the kernel.
@@ -313,6 +316,11 @@ impl Drop for Agent {
         _ = self.child.kill();
         _ = self.child.wait();
     }
+}
+
+fn text(lines: &[Line]) -> String {
+    let lines: Vec<String> = lines.iter().map(|l| format!("{} {} {}", l.level, l.message, l.fields)).collect();
+    lines.join("\n")
 }
 
 fn count(lines: &[Line]) -> usize {

@@ -75,13 +75,15 @@ fn soak() {
     let (mut samples, mut changes, mut looks, mut changing) = (Vec::new(), 0_u32, 0_u32, Duration::ZERO);
     let mut since: Option<(Metrics, Instant)> = None;
     let pause = Duration::from_secs(1) / RATE;
+    let per_look = between.as_secs() * u64::from(RATE);
     let every = (length / 200).max(Duration::from_millis(250));
     while changing < length {
         let phase = Instant::now();
         let mut next = phase;
         let (mut allowed, mut sampled) = (watchers.storm_of_allowed(&cluster), phase);
         let denied = watchers.storm_of_denied(&cluster);
-        while phase.elapsed() < between.min(length.saturating_sub(changing)) {
+        // By their number, so that the clusters at points of rest are the same ones each time.
+        for _ in 0..per_look {
             world.churn.step(&cluster.api, &dns);
             changes += 1;
             if began.elapsed() >= WARM_UP && sampled.elapsed() >= every {
@@ -249,7 +251,7 @@ impl<'c> World<'c> {
     fn wait_programmed(&self, agent: &Agent) {
         let deadline = Instant::now() + PATIENCE;
         while let Err(differs) = self.cluster.verify(NODE, &["--mark-mask", MARK_MASK]) {
-            assert!(Instant::now() < deadline, "the table is not what it should be:\n{differs}");
+            assert!(Instant::now() < deadline, "the table is not what it should be:\n{differs}\n{}", agent.log());
         }
         agent.wait_status(200);
     }
