@@ -72,7 +72,8 @@ fn soak() {
     agent.wait_ready();
     let watchers = Watchers::start(&cluster);
     let began = Instant::now();
-    let (mut samples, mut changes, mut looks, mut changing) = (Vec::new(), 0_u32, 0_u32, Duration::ZERO);
+    let (mut samples, mut changes, mut looks) = (Vec::new(), 0_u32, 0_u32);
+    let (mut changing, mut outage) = (Duration::ZERO, Duration::ZERO);
     let mut since: Option<(Metrics, Instant)> = None;
     let pause = Duration::from_secs(1) / RATE;
     let per_look = between.as_secs() * u64::from(RATE);
@@ -80,8 +81,8 @@ fn soak() {
     while changing < length {
         let phase = Instant::now();
         let mut next = phase;
-        let (mut allowed, mut sampled) = (watchers.storm_of_allowed(&cluster), phase);
-        let denied = watchers.storm_of_denied(&cluster);
+        let (allowed, denied) = (allowed_storm(&cluster), denied_storm(&cluster));
+        let mut sampled = phase;
         // By their number, so that the clusters at points of rest are the same ones each time.
         for _ in 0..per_look {
             world.churn.step(&cluster.api, &dns);
@@ -99,18 +100,20 @@ fn soak() {
         world.wait_programmed(&agent);
         world.check();
         looks += 1;
-        watchers.judge(&mut allowed, denied);
+        outage = outage.max(watchers.judge(allowed, denied));
         // So that the history of the API server does not grow; nothing is behind it now.
         cluster.api.compact();
     }
     let metrics = Metrics::of(&agent);
     let (before, counted) = since.expect("longer than it takes to warm up");
-    let figures = Figures { samples, changes, looks, changing, probes: world.probes, counted: counted.elapsed() };
+    let figures =
+        Figures { samples, outage, changes, looks, changing, probes: world.probes, counted: counted.elapsed() };
     figures.tell(&metrics, &before, &world, &watchers);
 }
 
 struct Figures {
     samples: Vec<Sample>,
+    outage: Duration,
     changes: u32,
     looks: u32,
     changing: Duration,
@@ -147,14 +150,16 @@ impl Figures {
         let processor = (last.value("processor time") - first.value("processor time")) / self.counted.as_secs_f64();
         let flow = watchers.flow.longest_gap(watchers.began);
         println!(
-            "processor: {:.0} % of one; the longest pause of what is allowed: {flow:?}\n\n{table}",
-            processor * 100.0
+            "processor: {:.0} % of one; the longest pause of what is allowed: {flow:?} of a connection, {:?} of new ones\n\n{table}",
+            processor * 100.0,
+            self.outage
         );
         assert!(grown.is_empty(), "grew: {}", grown.join("; "));
         assert!(rate > 20.0, "the load was {rate:.1} changes a second only");
         assert!(metrics.value("conntrack_sweeps_total") > 0.5, "numbers of generations never came round");
         assert!(metrics.value("drift_total") < 0.5 && metrics.value("repairs_total") < 0.5, "it had to repair");
         assert!(metrics.value("unreadable_objects_total") < 0.5, "it could not read something");
+        assert!(self.outage < NO_OUTAGE, "what is allowed was lost for {:?}", self.outage);
         assert!(flow < NO_OUTAGE, "a connection that stays allowed had a pause of {flow:?}");
     }
 }
@@ -182,27 +187,24 @@ impl Watchers {
         Watchers { flow, began: Instant::now(), leaked }
     }
 
-    fn storm_of_allowed(&self, cluster: &Cluster) -> Option<Storm> {
-        let probes = Family::ALL.map(|family| Probe::tcp(&cluster.pod("pod-2-1"), cluster.at("pod-1-1", family, 80)));
-        Some(cluster.fabric.storm(probes).every(Duration::from_millis(20)).start())
-    }
-
-    fn storm_of_denied(&self, cluster: &Cluster) -> Storm {
-        let probes: Vec<Probe> = strangers(cluster)
-            .iter()
-            .flat_map(|place| Family::ALL.map(|family| Probe::tcp(place, cluster.at("pod-1-1", family, 80))))
-            .collect();
-        cluster.fabric.storm(probes).every(Duration::from_millis(10)).start()
-    }
-
-    /// Ends both, which have gone on until now.
-    fn judge(&self, allowed: &mut Option<Storm>, denied: Storm) {
-        let outage = allowed.take().map(|storm| Try::longest_outage(&storm.stop())).unwrap_or_default();
-        assert!(outage < NO_OUTAGE, "what is allowed was lost for {outage:?}");
+    /// Ends both, which have gone on until now: nothing denied has passed. How long what is allowed was lost at most.
+    fn judge(&self, allowed: Storm, denied: Storm) -> Duration {
         assert!(denied.stop().iter().all(|t| t.outcome == Outcome::Lost), "what is denied got an answer");
         let leaked: u64 = self.leaked.iter().map(Counter::packets).sum();
         assert_eq!(leaked, 0, "packets of what is denied arrived");
+        Try::longest_outage(&allowed.stop())
     }
+}
+
+fn allowed_storm(cluster: &Cluster) -> Storm {
+    let probes = Family::ALL.map(|family| Probe::tcp(&cluster.pod("pod-2-1"), cluster.at("pod-1-1", family, 80)));
+    cluster.fabric.storm(probes).every(Duration::from_millis(20)).start()
+}
+
+fn denied_storm(cluster: &Cluster) -> Storm {
+    let to = |place: &Place| Family::ALL.map(|family| Probe::tcp(place, cluster.at("pod-1-1", family, 80)));
+    let probes: Vec<Probe> = strangers(cluster).iter().flat_map(to).collect();
+    cluster.fabric.storm(probes).every(Duration::from_millis(10)).start()
 }
 
 fn strangers(cluster: &Cluster) -> [Place; 3] {
