@@ -10,13 +10,14 @@ mod learning;
 mod names;
 mod queue;
 mod random;
+mod soak;
 mod world;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     netsim_testkit::netns::enter();
-    let modules: [fn() -> Vec<Trial>; 8] = [
+    let modules: [fn() -> Vec<Trial>; 9] = [
         fabric_test::trials,
         fixtures::trials,
         random::trials,
@@ -25,6 +26,7 @@ fn main() {
         names::trials,
         queue::trials,
         learning::trials,
+        soak::trials,
     ];
     let trials = modules.into_iter().flat_map(|trials| trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
