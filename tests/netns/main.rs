@@ -6,6 +6,7 @@ mod cluster;
 mod fabric_test;
 mod faults;
 mod fixtures;
+mod flows;
 mod learning;
 mod names;
 mod queue;
@@ -27,6 +28,7 @@ fn main() {
         queue::trials,
         learning::trials,
         soak::trials,
+        flows::trials,
     ];
     let trials = modules.into_iter().flat_map(|trials| trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

@@ -8,7 +8,7 @@ pub mod objects;
 pub mod readiness;
 pub mod server;
 
-pub use metrics::{ByDirection, ByKind, ByResult, CommitResult, Metrics};
+pub use metrics::{ByDirection, ByKind, ByPolicy, ByResult, BySink, CommitResult, Metrics};
 pub use names::{ByReason, ByResolution, NamesMetrics};
 pub use readiness::Readiness;
 pub use server::{BindError, Heartbeat, Observed, Status, bind, serve};
