@@ -1,12 +1,16 @@
 //! What the agent says about itself: metrics and health over HTTP, its log, and in the API server what policies it
 //! cannot do.
 
+pub mod falcosidekick;
 pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod objects;
+pub mod policies;
 pub mod readiness;
 pub mod server;
+pub mod sinks;
+mod text;
 
 pub use metrics::{ByDirection, ByKind, ByResult, CommitResult, Metrics};
 pub use names::{ByReason, ByResolution, NamesMetrics};

@@ -1,6 +1,7 @@
 //! Makes what stands in the API server what is to be said there, in its own time.
 
 use super::wanted::{Problem, Report, Reports};
+use crate::observe::text::{beginning, hash, shortened, within};
 use crate::watch::Backoff;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
@@ -378,28 +379,6 @@ fn now() -> Time {
 /// The field manager of a node: each answers for its own entry.
 fn manager(node: &str) -> String {
     within(&format!("netsim-enforcer/{node}"), MAX_MANAGER)
-}
-
-/// A text, or the beginning of it with something that depends on all of it.
-fn within(text: &str, most: usize) -> String {
-    if text.len() <= most {
-        return text.to_owned();
-    }
-    format!("{}-{:016x}", beginning(text, most - 17), hash([text]))
-}
-
-fn beginning(text: &str, most: usize) -> &str {
-    &text[..text.floor_char_boundary(most)]
-}
-
-fn shortened(text: &str, most: usize) -> String {
-    if text.len() <= most { text.to_owned() } else { format!("{}…", beginning(text, most - '…'.len_utf8())) }
-}
-
-/// FNV-1a: the same on all nodes and in all versions.
-fn hash<'t>(texts: impl IntoIterator<Item = &'t str>) -> u64 {
-    let bytes = texts.into_iter().flat_map(|text| text.bytes().chain([0]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The Event about a problem. All nodes give it the same name, so that there is one of it.
