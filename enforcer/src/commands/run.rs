@@ -2,10 +2,13 @@
 
 use super::{Failure, OK};
 use crate::agent::{self, Config, Reports};
-use crate::args::Run;
+use crate::args::{Run, SinkArgs};
+use crate::flows::Feed;
 use crate::kernel::{Kernel, Ownership};
-use crate::observe::{self, Observed};
+use crate::observe::falcosidekick::{self, Sender};
+use crate::observe::{self, Metrics, Observed, pod_events};
 use crate::watch;
+use kube::Client;
 use netsim_shared::compile::Modes;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -67,4 +70,18 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
     agent::run(config, kernel, updates, reports, end).await;
     tracing::info!("stopped; what was enforced stays enforced, `netsim-enforcer cleanup` takes it out");
     Ok(OK)
+}
+
+/// Begins to tell flows to all that are named.
+fn tell(args: &SinkArgs, node: &str, client: &Client, flows: &Feed, metrics: &Metrics) -> Result<(), Failure> {
+    if let Some(target) = args.falcosidekick() {
+        let metrics = metrics.sinks.of("falcosidekick");
+        let sender = Sender::new(target, node, falcosidekick::Pace::default(), metrics).map_err(Failure::new)?;
+        tokio::spawn(sender.run(flows.subscribe()));
+    }
+    if let Some(pace) = args.pod_events() {
+        let metrics = metrics.sinks.of("events");
+        tokio::spawn(pod_events::run(client.clone(), node.to_owned(), pace, flows.subscribe(), metrics));
+    }
+    Ok(())
 }

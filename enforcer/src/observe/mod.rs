@@ -1,11 +1,13 @@
 //! What the agent says about itself: metrics and health over HTTP, its log, and in the API server what policies it
 //! cannot do.
 
+mod events;
 pub mod falcosidekick;
 pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod objects;
+pub mod pod_events;
 pub mod policies;
 pub mod readiness;
 pub mod server;

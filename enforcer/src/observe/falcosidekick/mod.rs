@@ -155,6 +155,9 @@ impl Sender {
     /// # Errors
     /// When certificates cannot be read.
     pub fn new(target: Target, node: &str, pace: Pace, metrics: OfSink) -> Result<Self, TargetError> {
+        if target.ca.is_some() && target.url.scheme_str() != Some("https") {
+            return Err(TargetError { target, reason: "the URL does not begin with https".to_owned() });
+        }
         // No proxy, no credentials: it is in the cluster.
         let mut config = Config::new(target.url.clone());
         if target.ca.is_some() || target.url.scheme_str() != Some("https") {
