@@ -191,6 +191,9 @@ pub struct Run {
     #[command(flatten)]
     #[expect(missing_docs, reason = "options of its own heading")]
     pub names: NamesArgs,
+    /// Append denied connections to a file, as JSON lines; - for standard output [default: none]
+    #[arg(long, value_name = "FILE", help_heading = "Denied connections")]
+    pub flow_log: Option<PathBuf>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "options of its own heading")]
     pub sinks: SinkArgs,

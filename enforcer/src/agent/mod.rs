@@ -22,6 +22,7 @@ pub use names::{Names, Touched};
 pub use programmer::{Drift, ProgramError, Programmed, Programmer};
 pub use state::{Effect, State};
 
+use crate::flows::Feed;
 use crate::kernel::{CommitError, Kernel, Queueing};
 use crate::node::{self, Severity};
 use crate::observe::objects::{self, Identities, Objects};
@@ -81,6 +82,8 @@ pub struct Reports {
     pub heartbeat: Heartbeat,
     /// What is wrong with policies, in the API server.
     pub objects: Option<Objects>,
+    /// Denied connections; whoever wants them subscribes.
+    pub flows: Feed,
 }
 
 /// How often counters are read.

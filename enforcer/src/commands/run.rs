@@ -3,7 +3,7 @@
 use super::{Failure, OK};
 use crate::agent::{self, Config, Reports};
 use crate::args::{Run, SinkArgs};
-use crate::flows::Feed;
+use crate::flows::{self, Feed};
 use crate::kernel::{Kernel, Ownership};
 use crate::observe::falcosidekick::{self, Sender};
 use crate::observe::{self, Metrics, Observed, pod_events};
@@ -35,6 +35,14 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
     let listener = observe::bind(args.listen).await.map_err(Failure::new)?;
     let objects = observe::objects::start(&client, &args.ruleset.node_name, observe::objects::Pace::default());
     let reports = Reports { objects: Some(objects), ..Reports::default() };
+    let flow_log = match &args.flow_log {
+        Some(path) => {
+            let out = flows::log::Out::open(path).map_err(Failure::new)?;
+            Some(flows::log::start(out, &reports.flows, reports.metrics.clone()).map_err(Failure::new)?)
+        }
+        None => None,
+    };
+    tell(&args.sinks, &args.ruleset.node_name, &client, &reports.flows, &reports.metrics)?;
     let observed = Observed {
         metrics: reports.metrics.clone(),
         readiness: reports.readiness.clone(),
@@ -68,6 +76,9 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
         learning: args.names.learning(),
     };
     agent::run(config, kernel, updates, reports, end).await;
+    if let Some(log) = flow_log {
+        log.finish().await;
+    }
     tracing::info!("stopped; what was enforced stays enforced, `netsim-enforcer cleanup` takes it out");
     Ok(OK)
 }
@@ -75,12 +86,12 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
 /// Begins to tell flows to all that are named.
 fn tell(args: &SinkArgs, node: &str, client: &Client, flows: &Feed, metrics: &Metrics) -> Result<(), Failure> {
     if let Some(target) = args.falcosidekick() {
-        let metrics = metrics.sinks.of("falcosidekick");
+        let metrics = metrics.sink("falcosidekick");
         let sender = Sender::new(target, node, falcosidekick::Pace::default(), metrics).map_err(Failure::new)?;
         tokio::spawn(sender.run(flows.subscribe()));
     }
     if let Some(pace) = args.pod_events() {
-        let metrics = metrics.sinks.of("events");
+        let metrics = metrics.sink("events");
         tokio::spawn(pod_events::run(client.clone(), node.to_owned(), pace, flows.subscribe(), metrics));
     }
     Ok(())

@@ -242,7 +242,7 @@ impl Sender {
                 }
                 return true;
             };
-            self.metrics.failures.inc();
+            self.metrics.errors.inc();
             self.complain(&failure);
             let passes = failure.is_passing();
             self.not_before = Instant::now() + if passes { self.backoff.pause() } else { self.pace.gap };

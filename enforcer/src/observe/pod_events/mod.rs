@@ -131,7 +131,7 @@ impl Writer {
             Fate::Refused => _ = self.metrics.lost.inc_by(sum.flows()),
             Fate::Passing => self.sums.give_back(subject, sum, Instant::now() + self.backoff.pause()),
         }
-        self.metrics.failures.inc();
+        self.metrics.errors.inc();
         let error = answer.and_then(Result::err);
         if self.complained.insert(error.as_ref().and_then(code).unwrap_or_default()) {
             let text = error.map_or_else(|| format!("no answer within {PATIENCE:?}"), |e| told(&e, events::RULE));

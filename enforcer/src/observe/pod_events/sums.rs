@@ -124,10 +124,11 @@ impl Sum {
         let mut parts = Vec::new();
         for ((peer, protocol, port), packets) in connections.into_iter().take(LISTED) {
             let mut part = counted(packets, parts.is_empty());
-            let word = if subject.ingress { "from" } else { "to" };
-            _ = write!(part, " {word} {peer} {} {protocol}", if subject.ingress { "to" } else { "at" });
-            if let Some(port) = port {
-                _ = write!(part, " {port}");
+            _ = write!(part, " {} {peer}", if subject.ingress { "from" } else { "to" });
+            match port {
+                Some(port) if subject.ingress => _ = write!(part, " to {protocol} {port}"),
+                Some(port) => _ = write!(part, " at {protocol} {port}"),
+                None => _ = write!(part, " over {protocol}"),
             }
             parts.push(part);
         }

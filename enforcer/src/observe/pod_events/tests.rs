@@ -67,7 +67,7 @@ fn notes_say_who_what_and_why() {
     let mut nameless = flow(outside(7), pod("db", 2), 443, 1);
     (nameless.protocol, nameless.port, nameless.reason) = ("ICMP".into(), None, Reason::NamelessAddress);
     nameless.isolated_by.clear();
-    let text = "1 packet from 203.0.113.7 to ICMP denied: link-local, multicast and broadcast addresses are no pod's";
+    let text = "1 packet from 203.0.113.7 over ICMP denied: link-local, multicast and broadcast addresses are no pod's";
     assert_eq!(note(&[nameless]), denied(text));
 }
 
