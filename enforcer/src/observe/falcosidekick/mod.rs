@@ -290,3 +290,6 @@ impl Sender {
         tracing::warn!(at = authority, "falcosidekick does not take flows: {failure}; {what_then}");
     }
 }
+
+#[cfg(test)]
+mod tests;
