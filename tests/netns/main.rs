@@ -6,17 +6,19 @@ mod cluster;
 mod fabric_test;
 mod faults;
 mod fixtures;
+mod flows;
 mod learning;
 mod names;
 mod queue;
 mod random;
+mod sinks;
 mod world;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     netsim_testkit::netns::enter();
-    let modules: [fn() -> Vec<Trial>; 8] = [
+    let modules: [fn() -> Vec<Trial>; 10] = [
         fabric_test::trials,
         fixtures::trials,
         random::trials,
@@ -25,6 +27,8 @@ fn main() {
         names::trials,
         queue::trials,
         learning::trials,
+        sinks::trials,
+        flows::trials,
     ];
     let trials = modules.into_iter().flat_map(|trials| trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod domains;
+mod pod_events;
 mod real;
 mod reports;
 

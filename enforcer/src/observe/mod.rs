@@ -14,7 +14,7 @@ pub mod server;
 pub mod sinks;
 mod text;
 
-pub use metrics::{ByDirection, ByKind, ByResult, BySink, CommitResult, Metrics};
+pub use metrics::{ByDirection, ByKind, ByPolicy, ByResult, BySink, CommitResult, Metrics};
 pub use names::{ByReason, ByResolution, NamesMetrics};
 pub use readiness::Readiness;
 pub use server::{BindError, Heartbeat, Observed, Status, bind, serve};
