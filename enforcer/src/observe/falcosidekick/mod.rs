@@ -89,17 +89,20 @@ pub struct Sender {
 
 /// There is no way to it.
 #[derive(Debug)]
-pub struct TargetError {
-    target: Target,
-    reason: String,
+pub struct TargetError(String);
+
+impl TargetError {
+    fn new(target: &Target, reason: &str) -> Self {
+        Self(match &target.ca {
+            Some(ca) => format!("cannot use the certificates in `{}`: {reason}", ca.display()),
+            None => format!("cannot send to `{}`: {reason}", target.url),
+        })
+    }
 }
 
 impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.target.ca {
-            Some(ca) => write!(f, "cannot use the certificates in `{}`: {}", ca.display(), self.reason),
-            None => write!(f, "cannot send to `{}`: {}", self.target.url, self.reason),
-        }
+        f.write_str(&self.0)
     }
 }
 
@@ -156,7 +159,7 @@ impl Sender {
     /// When certificates cannot be read.
     pub fn new(target: Target, node: &str, pace: Pace, metrics: OfSink) -> Result<Self, TargetError> {
         if target.ca.is_some() && target.url.scheme_str() != Some("https") {
-            return Err(TargetError { target, reason: "the URL does not begin with https".to_owned() });
+            return Err(TargetError::new(&target, "the URL does not begin with https"));
         }
         // No proxy, no credentials: it is in the cluster.
         let mut config = Config::new(target.url.clone());
@@ -170,7 +173,7 @@ impl Sender {
         config.disable_compression = true;
         config.default_retry = false;
         let client = Client::try_from(config);
-        let client = client.map_err(|error| TargetError { target: target.clone(), reason: chain(&error) })?;
+        let client = client.map_err(|error| TargetError::new(&target, &chain(&error)))?;
         Ok(Sender {
             client,
             target,

@@ -38,6 +38,7 @@ impl Payload {
         let (source, destination) = (name_of(&flow.source), name_of(&flow.destination));
         let became = if flow.verdict == Verdict::Denied { "was denied" } else { "would be denied" };
         let policies = shortened(&flow.isolated_by.join(","), MAX_FIELD);
+        let reason = json!(flow.reason);
         let text = format!(
             "{}{port} from {source} to {destination} {became} at {} (node={} source={} destination={} packets={} \
              reason={} isolated_by={policies})",
@@ -47,7 +48,7 @@ impl Payload {
             flow.source.ip,
             flow.destination.ip,
             flow.packets,
-            word(flow.reason),
+            reason.as_str().unwrap_or_default(),
         );
         let mut fields = BTreeMap::from([
             ("evt.time", json!(nanoseconds(flow.last))),
@@ -60,7 +61,7 @@ impl Payload {
             ("netsim.packets", json!(flow.packets)),
             ("netsim.peer.ip", json!(flow.peer().ip)),
             ("netsim.policies", json!(policies)),
-            ("netsim.reason", json!(word(flow.reason))),
+            ("netsim.reason", reason),
             ("netsim.verdict", json!(flow.verdict)),
         ]);
         fields.extend(flow.port.map(|port| ("fd.sport", json!(port))));
@@ -126,6 +127,8 @@ fn rule(flow: &Flow) -> &'static str {
         (Verdict::Denied, Reason::UnknownPod, Direction::Egress) => "Egress denied from unknown pod",
         (Verdict::Denied, Reason::NamelessAddress, Direction::Ingress) => "Ingress denied by kind of address",
         (Verdict::Denied, Reason::NamelessAddress, Direction::Egress) => "Egress denied by kind of address",
+        (Verdict::Denied, Reason::NoConnection, Direction::Ingress) => "Ingress denied outside of connections",
+        (Verdict::Denied, Reason::NoConnection, Direction::Egress) => "Egress denied outside of connections",
         (Verdict::Audited, _, Direction::Ingress) => "Ingress would be denied",
         (Verdict::Audited, _, Direction::Egress) => "Egress would be denied",
     }
@@ -139,14 +142,6 @@ fn output(time: Timestamp, priority: &str, text: &str) -> String {
 /// A pod by its name, anything else by its address.
 fn name_of(end: &End) -> String {
     end.pod.as_ref().map_or_else(|| end.ip.to_string(), |pod| format!("{}/{}", pod.namespace, pod.name))
-}
-
-fn word(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Policy => "policy",
-        Reason::UnknownPod => "unknown-pod",
-        Reason::NamelessAddress => "nameless-address",
-    }
 }
 
 fn nanoseconds(time: Timestamp) -> u64 {

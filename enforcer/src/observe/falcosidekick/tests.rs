@@ -64,6 +64,7 @@ impl FalcoPayload {
             (time > Timestamp::UNIX_EPOCH && self.time.ends_with('Z'), "time"),
             (!self.output_fields.is_empty(), "output_fields"),
             (text("k8s.ns.name") && text("k8s.pod.name"), "k8s"),
+            (!self.hostname.is_empty() && !self.tags.is_empty(), "where"),
             (!self.output.is_empty() && !self.source.is_empty() && self.uuid.is_empty(), "others"),
         ];
         checks.into_iter().find(|(right, _)| !right).map_or(Ok(()), |(_, what)| Err(format!("{what}: {self:?}")))
@@ -275,7 +276,7 @@ fn a_flow_is_an_event_of_falco() {
 fn whatever_a_flow_is_like_falcosidekick_takes_it() {
     let (mut flows, bare) = (Vec::new(), End { ip: "fd00::1".parse().unwrap(), pod: None });
     for verdict in [Verdict::Denied, Verdict::Audited] {
-        for reason in [Reason::Policy, Reason::UnknownPod, Reason::NamelessAddress] {
+        for reason in [Reason::Policy, Reason::UnknownPod, Reason::NamelessAddress, Reason::NoConnection] {
             for direction in Direction::ALL {
                 let like = Flow { verdict, reason, direction, ..flow(1) };
                 let long = vec!["x/ü".repeat(100).into(); 100];
@@ -294,7 +295,7 @@ fn whatever_a_flow_is_like_falcosidekick_takes_it() {
         read.check().unwrap();
         rules.insert(read.rule);
     }
-    assert_eq!(rules.len(), 9, "{rules:?}");
+    assert_eq!(rules.len(), 11, "{rules:?}");
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ fn notes_say_who_what_and_why() {
     };
     let one = flow(pod("web", 1), pod("db", 2), 5432, 3);
     let denied = |text: &str| ("ConnectionDenied", text.to_owned());
-    assert_eq!(note(&[one.clone()]), denied("3 packets from x/web to TCP 5432 denied by ingress policy x/db"));
+    assert_eq!(note(std::slice::from_ref(&one)), denied("3 packets from x/web to TCP 5432 denied by ingress policy x/db"));
     let mut other = flow(outside(9), pod("db", 2), 53, 1);
     (other.protocol, other.isolated_by) = ("UDP".into(), vec!["x/all".into(), "x/db".into()]);
     assert_eq!(
