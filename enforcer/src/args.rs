@@ -537,7 +537,8 @@ mod tests {
         for url in ["http://falcosidekick.falco.svc:2801", "https://[fd00::1]/path/", "http://10.0.0.1"] {
             assert!(falcosidekick_url(url).is_ok(), "{url}");
         }
-        let wrong = ["falcosidekick:2801", "/path", "ftp://a", "http://", "http://u:p@a", "http://a/?q=1", "http://a b"];
+        let wrong =
+            ["falcosidekick:2801", "/path", "ftp://a", "http://", "http://u:p@a", "http://a/?q=1", "http://a b"];
         for url in wrong {
             assert!(falcosidekick_url(url).is_err(), "{url}");
         }

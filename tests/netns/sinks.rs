@@ -91,7 +91,10 @@ fn told() {
     let cluster = running(&["--falcosidekick", &url]);
     send(&cluster, 81, 3);
     let payload = came.recv_timeout(PATIENCE).expect("something is posted");
-    assert_eq!((&payload["rule"], &payload["hostname"]), (&json!("Ingress denied by network policy"), &json!("node-2")));
+    assert_eq!(
+        (&payload["rule"], &payload["hostname"]),
+        (&json!("Ingress denied by network policy"), &json!("node-2"))
+    );
     let fields = &payload["output_fields"];
     let said = ["k8s.ns.name", "k8s.pod.name", "netsim.peer.pod.name", "netsim.policies", "fd.l4proto"]
         .map(|field| fields[field].as_str().unwrap_or_default().to_owned());

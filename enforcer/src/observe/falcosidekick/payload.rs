@@ -100,10 +100,7 @@ impl Payload {
             rule: "Denied flows left out",
             time: now.to_string(),
             source: SOURCE,
-            output_fields: BTreeMap::from([
-                ("evt.time", json!(nanoseconds(now))),
-                ("netsim.left_out", json!(flows)),
-            ]),
+            output_fields: BTreeMap::from([("evt.time", json!(nanoseconds(now))), ("netsim.left_out", json!(flows))]),
             hostname: node.into(),
             tags: vec!["kubernetes", "network", "netsim"],
         }

@@ -98,9 +98,8 @@ async fn answer(
     moods: Arc<Mutex<VecDeque<Mood>>>,
     tell: mpsc::UnboundedSender<FalcoPayload>,
 ) -> Answered {
-    let answer = |status: u16, text: &'static str| {
-        Ok(http::Response::builder().status(status).body(Full::from(text)).unwrap())
-    };
+    let answer =
+        |status: u16, text: &'static str| Ok(http::Response::builder().status(status).body(Full::from(text)).unwrap());
     assert_eq!((request.method().as_str(), request.uri().to_string().as_str()), ("POST", "/"));
     assert!(!request.headers().contains_key("authorization"), "{:?}", request.headers());
     assert_eq!(request.headers()["content-type"], "application/json");
@@ -315,7 +314,10 @@ async fn what_is_refused_for_good_is_left_out_and_told() {
     let at = at(server.address, QUICK);
     at.feed.publish(flow(1));
     let told = server.next().await;
-    assert_eq!((&*told.rule, &told.output_fields["netsim.left_out"]), ("Denied flows left out", &Scalar::Number(1.into())));
+    assert_eq!(
+        (&*told.rule, &told.output_fields["netsim.left_out"]),
+        ("Denied flows left out", &Scalar::Number(1.into()))
+    );
     at.feed.publish(flow(2));
     assert_eq!(port(&server.next().await), 2);
     at.until([2, 1, 1]).await;

@@ -9,7 +9,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const LIMITS: Limits = Limits { interval: Duration::from_secs(300), collect: SECOND, per_minute: 30 };
 
 fn pod(name: &str, last: u8) -> End {
-    let pod = PodRef { namespace: "x".into(), name: name.into(), uid: format!("u-{name}").into(), labels: BTreeMap::new() };
+    let pod =
+        PodRef { namespace: "x".into(), name: name.into(), uid: format!("u-{name}").into(), labels: BTreeMap::new() };
     End { ip: [10, 0, 0, last].into(), pod: Some(pod) }
 }
 
@@ -45,12 +46,17 @@ fn notes_say_who_what_and_why() {
     };
     let one = flow(pod("web", 1), pod("db", 2), 5432, 3);
     let denied = |text: &str| ("ConnectionDenied", text.to_owned());
-    assert_eq!(note(std::slice::from_ref(&one)), denied("3 packets from x/web to TCP 5432 denied by ingress policy x/db"));
+    assert_eq!(
+        note(std::slice::from_ref(&one)),
+        denied("3 packets from x/web to TCP 5432 denied by ingress policy x/db")
+    );
     let mut other = flow(outside(9), pod("db", 2), 53, 1);
     (other.protocol, other.isolated_by) = ("UDP".into(), vec!["x/all".into(), "x/db".into()]);
     assert_eq!(
         note(&[one.clone(), other.clone(), one.clone()]),
-        denied("6 packets from x/web to TCP 5432 and 1 from 203.0.113.9 to UDP 53 denied by ingress policies x/all, x/db")
+        denied(
+            "6 packets from x/web to TCP 5432 and 1 from 203.0.113.9 to UDP 53 denied by ingress policies x/all, x/db"
+        )
     );
     let many: Vec<Flow> = (1..200).map(|n| flow(outside(n), pod("db", 2), 80, 1)).collect();
     assert_eq!(
