@@ -46,6 +46,8 @@ pub struct End {
     pub mark: u32,
     /// The chain whose rule dropped it.
     pub dropped_in: Option<Name>,
+    /// What was said with it where it was logged.
+    pub logged: Vec<&'static str>,
 }
 
 enum Step {
@@ -61,6 +63,7 @@ struct Walk<'r> {
     now: Instant,
     packet: Packet,
     mark: u32,
+    logged: Vec<&'static str>,
 }
 
 /// Walks a packet through a hook. Chains that do not exist are passed as if they were empty.
@@ -73,7 +76,7 @@ pub fn walk(ruleset: &Ruleset, hook: Hook, packet: Packet) -> End {
 
 /// The same with elements in the timed sets, at a moment.
 pub fn walk_at(ruleset: &Ruleset, timed: &TimedElements, now: Instant, hook: Hook, packet: Packet) -> End {
-    let mut walk = Walk { ruleset, timed, now, packet, mark: packet.mark };
+    let mut walk = Walk { ruleset, timed, now, packet, mark: packet.mark, logged: Vec::new() };
     let later = match hook {
         Hook::Forward => Some(Hook::AfterForward),
         Hook::Output => Some(Hook::AfterOutput),
@@ -88,7 +91,7 @@ pub fn walk_at(ruleset: &Ruleset, timed: &TimedElements, now: Instant, hook: Hoo
         }
     }
     let dropped_in = if let Step::Drop(chain) = step { Some(chain) } else { None };
-    End { passes: dropped_in.is_none(), mark: walk.mark, dropped_in }
+    End { passes: dropped_in.is_none(), mark: walk.mark, dropped_in, logged: walk.logged }
 }
 
 impl Walk<'_> {
@@ -149,9 +152,12 @@ impl Walk<'_> {
                 let found = self.address(*field).and_then(|a| holds(set.kind, &Key::Address(a), set));
                 return found.flatten().map_or(Ok(true), Err);
             }
-            Statement::Counter | Statement::Log { .. } => true,
-            // Rates are not modelled; what follows a limit only reports.
-            Statement::Limit(_) => false,
+            Statement::Log { prefix, .. } => {
+                self.logged.push(prefix);
+                true
+            }
+            // Few packets come here.
+            Statement::Counter | Statement::Limit(_) => true,
             Statement::Queue { .. } => return Err(Verdict::Accept),
             Statement::Verdict(verdict) => return Err(verdict.clone()),
         })
