@@ -1,5 +1,5 @@
 //! What the agent says about itself: metrics and health over HTTP, its log, and in the API server what policies it
-//! cannot do.
+//! cannot do. And where it tells of denied connections, beside their log.
 
 mod events;
 pub mod falcosidekick;
