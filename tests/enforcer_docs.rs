@@ -16,6 +16,7 @@
 use clap::CommandFactory;
 use netsim_enforcer::args::Cli;
 use netsim_enforcer::observe::metrics::TextFormat;
+use netsim_enforcer::observe::policies::OfPolicy;
 use netsim_enforcer::observe::{ByPolicy, Metrics};
 use netsim_enforcer::render::{Options, render};
 use netsim_shared::compile::Compiled;
@@ -175,6 +176,9 @@ fn every_option_is_in_its_table_and_no_other() {
 fn every_metric_is_in_the_table_and_no_other() {
     let metrics = Metrics::new();
     metrics.will_watch("pods");
+    metrics.sink("events");
+    let of_policy = OfPolicy { kind: "networkpolicies", namespace: String::new(), policy: String::new() };
+    drop(metrics.of_policies.programmed_generation.get_or_create(&of_policy));
     metrics.will_tell("log");
     let policy = ByPolicy { direction: "ingress", namespace: "x".into(), policy: "p".into() };
     drop(metrics.policy_denied_packets.get_or_create(&policy));

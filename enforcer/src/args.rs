@@ -2,8 +2,10 @@
 
 use crate::agent::{learning, names};
 use crate::observe::log::Format;
+use crate::observe::{falcosidekick, pod_events};
 use crate::render;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use http::Uri;
 use ipnet::IpNet;
 use netsim::args::{ClusterArgs, InputArgs, NameArgs};
 use netsim_shared::dns::refuse::{Refusals, private_ranges};
@@ -206,6 +208,9 @@ pub struct Run {
     /// Append denied connections to a file, as JSON lines; - for standard output [default: none]
     #[arg(long, value_name = "FILE", help_heading = "Denied connections")]
     pub flow_log: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "options of its own heading")]
+    pub sinks: SinkArgs,
     /// The form of the log on standard error
     #[arg(long, value_enum, value_name = "FORM", default_value_t = LogFormat::Text, help_heading = "Agent")]
     pub log_format: LogFormat,
@@ -283,6 +288,34 @@ impl NamesArgs {
                 ..StoreOptions::default()
             },
         }
+    }
+}
+
+/// Where denied connections are told.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Denied connections")]
+pub struct SinkArgs {
+    /// Send denied connections to falcosidekick at this URL, http or https [default: none]
+    #[arg(long, value_name = "URL", value_parser = falcosidekick_url)]
+    pub falcosidekick: Option<Uri>,
+    /// The certificates that vouch for falcosidekick, in PEM [default: those of the system]
+    #[arg(long, value_name = "FILE", requires = "falcosidekick")]
+    pub falcosidekick_ca: Option<PathBuf>,
+    /// Make at most one Event in this time on a pod and direction with denied connections; 0 for none at all
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = time_or_zero)]
+    pub pod_event_interval: Duration,
+}
+
+impl SinkArgs {
+    /// Where falcosidekick is, if it is told.
+    pub fn falcosidekick(&self) -> Option<falcosidekick::Target> {
+        let url = self.falcosidekick.clone()?;
+        Some(falcosidekick::Target { url, ca: self.falcosidekick_ca.clone() })
+    }
+
+    /// How often Events are made on pods, if they are.
+    pub fn pod_events(&self) -> Option<pod_events::Pace> {
+        Some(self.pod_event_interval).filter(|interval| !interval.is_zero()).map(pod_events::Pace::every)
     }
 }
 
@@ -442,6 +475,24 @@ fn time(text: &str) -> Result<Duration, String> {
     if time > LONGEST { Err("it is 60m at most".to_owned()) } else { Ok(time) }
 }
 
+/// The same, where 0 needs no unit.
+fn time_or_zero(text: &str) -> Result<Duration, String> {
+    if text == "0" { Ok(Duration::ZERO) } else { time(text) }
+}
+
+fn falcosidekick_url(text: &str) -> Result<Uri, String> {
+    let example = "http://falcosidekick.falco.svc:2801";
+    let url: Uri = text.parse().map_err(|error| format!("{error}: {example}"))?;
+    let authority = url.authority().map(|authority| authority.as_str()).unwrap_or_default();
+    if !["http", "https"].contains(&url.scheme_str().unwrap_or_default()) || authority.is_empty() {
+        return Err(format!("it begins with http:// or https://, and a host follows: {example}"));
+    }
+    if authority.contains('@') || url.query().is_some() {
+        return Err(format!("neither user and password nor a query can be in it: {example}"));
+    }
+    Ok(url)
+}
+
 /// How often something is done: not without pause.
 fn period(text: &str) -> Result<Duration, String> {
     let time = time(text)?;
@@ -493,6 +544,20 @@ mod tests {
         for wrong in ["8.8.8.0/24", "0.0.0.0/0", "10.0.0.0/7", "169.254.0.0/16", "10.0.0.0/99"] {
             assert!(private_cidr(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn urls_and_intervals_of_sinks() {
+        for url in ["http://falcosidekick.falco.svc:2801", "https://[fd00::1]/path/", "http://10.0.0.1"] {
+            assert!(falcosidekick_url(url).is_ok(), "{url}");
+        }
+        let wrong =
+            ["falcosidekick:2801", "/path", "ftp://a", "http://", "http://u:p@a", "http://a/?q=1", "http://a b"];
+        for url in wrong {
+            assert!(falcosidekick_url(url).is_err(), "{url}");
+        }
+        assert_eq!((time_or_zero("0"), time_or_zero("5m")), (Ok(Duration::ZERO), Ok(Duration::from_secs(300))));
+        assert!(time_or_zero("5").is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod learning;
 mod names;
 mod queue;
 mod random;
+mod sinks;
 mod soak;
 mod world;
 
@@ -18,7 +19,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     netsim_testkit::netns::enter();
-    let modules: [fn() -> Vec<Trial>; 9] = [
+    let modules: [fn() -> Vec<Trial>; 10] = [
         fabric_test::trials,
         fixtures::trials,
         random::trials,
@@ -28,6 +29,7 @@ fn main() {
         queue::trials,
         learning::trials,
         soak::trials,
+        sinks::trials,
         flows::trials,
     ];
     let trials = modules.into_iter().flat_map(|trials| trials()).collect();

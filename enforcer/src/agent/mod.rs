@@ -11,6 +11,7 @@
 //! ever opened for want of news: what was enforced stays until something better is known.
 
 mod denied;
+mod generations;
 pub mod learning;
 mod lookout;
 pub mod names;
@@ -30,6 +31,7 @@ use crate::render::{self, Changed, Options, UnknownPods};
 use crate::watch::{Update, Watched};
 use denied::Denied;
 use futures::{FutureExt, Stream, StreamExt};
+use generations::Generations;
 use ipnet::IpNet;
 use learning::Learning;
 use lookout::{Look, Lookout};
@@ -148,6 +150,7 @@ struct Agent {
     denied: Denied,
     pod_cidrs: Vec<IpNet>,
     identities: Identities,
+    generations: Generations,
     /// Something came that may change what is wrong with policies.
     unreported: bool,
     /// When drift is looked for next: a costly look is followed by a longer pause.
@@ -189,6 +192,7 @@ pub async fn run(
         denied,
         pod_cidrs: Vec::new(),
         identities: Identities::default(),
+        generations: Generations::default(),
         unreported: true,
         verify_at: Timer::now(),
         config,
@@ -318,12 +322,17 @@ impl Agent {
             }
         }
         self.identities.take(&update);
+        self.generations.take(&update);
         self.unreported |= !matches!(update, Update::Failing { .. } | Update::Recovered { .. });
         let listed = matches!(update, Update::Listed(..));
         let watch_changed = matches!(update, Update::Failing { .. } | Update::Recovered { .. });
         match self.state.take(update) {
             Effect::Changed => _ = self.waiting_since.get_or_insert_with(Instant::now),
             Effect::Unchanged => _ = metrics.updates_unchanged.inc(),
+        }
+        // Otherwise it has to be in the kernel first.
+        if self.waiting_since.is_none() && self.programmer.is_programmed() {
+            self.generations.unchanged(&metrics.of_policies);
         }
         if listed {
             self.say_what_is_missing();
@@ -464,6 +473,10 @@ impl Agent {
         (self.waiting_since, self.retry) = (None, None);
         self.reports.readiness.clear("kernel");
         self.reports.metrics.synced(self.programmer.generation());
+        if let Some(compiled) = self.state.compiled() {
+            let groups = self.programmer.renderer().groups();
+            self.generations.programmed(compiled, groups, &self.reports.metrics.of_policies);
+        }
     }
 
     /// The ranges of the node's pods: as told, or as its Node object says.

@@ -2,11 +2,13 @@
 
 use super::{Failure, OK, told_to_stop};
 use crate::agent::{self, Config, Reports};
-use crate::args::Run;
-use crate::flows;
+use crate::args::{Run, SinkArgs};
+use crate::flows::{self, Feed};
 use crate::kernel::{Kernel, Ownership};
-use crate::observe::{self, Observed};
+use crate::observe::falcosidekick::{self, Sender};
+use crate::observe::{self, Metrics, Observed, pod_events};
 use crate::watch;
+use kube::Client;
 use netsim_shared::compile::Modes;
 use std::time::Duration;
 
@@ -39,6 +41,7 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
         }
         None => None,
     };
+    tell(&args.sinks, &args.ruleset.node_name, &client, &reports.flows, &reports.metrics)?;
     let observed = Observed {
         metrics: reports.metrics.clone(),
         readiness: reports.readiness.clone(),
@@ -72,4 +75,18 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
     }
     tracing::info!("stopped; what was enforced stays enforced, `netsim-enforcer cleanup` takes it out");
     Ok(OK)
+}
+
+/// Begins to tell flows to all that are named.
+fn tell(args: &SinkArgs, node: &str, client: &Client, flows: &Feed, metrics: &Metrics) -> Result<(), Failure> {
+    if let Some(target) = args.falcosidekick() {
+        let metrics = metrics.sink("falcosidekick");
+        let sender = Sender::new(target, node, falcosidekick::Pace::default(), metrics).map_err(Failure::new)?;
+        tokio::spawn(sender.run(flows.subscribe()));
+    }
+    if let Some(pace) = args.pod_events() {
+        let metrics = metrics.sink("events");
+        tokio::spawn(pod_events::run(client.clone(), node.to_owned(), pace, flows.subscribe(), metrics));
+    }
+    Ok(())
 }

@@ -44,9 +44,9 @@ impl Denials {
             let policies = group.map(|(direction, group)| {
                 let side = compiled.side(direction);
                 let isolate = || side.policies_of(group).map(|slot| (&slot.policy.namespace, &slot.policy.name));
-                let is = |(namespace, name): &Key, other: (&Box<str>, &Box<str>)| (namespace, name) == other;
                 let same = |known: &&Arc<[Key]>| {
-                    known.len() == isolate().count() && known.iter().zip(isolate()).all(|(key, other)| is(key, other))
+                    let mut pairs = known.iter().zip(isolate());
+                    known.len() == isolate().count() && pairs.all(|((a, b), (ns, name))| (a, b) == (ns, name))
                 };
                 let before = known.as_ref().and_then(|known| known.policies.as_ref()).filter(same);
                 before.cloned().unwrap_or_else(|| isolate().map(|(ns, name)| (ns.clone(), name.clone())).collect())
