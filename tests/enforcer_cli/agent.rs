@@ -43,7 +43,9 @@ impl Agent {
         let kubeconfig = scratch.file("kubeconfig", &server.kubeconfig());
         let mut command = quiet(PROGRAM);
         command.args(["run", "--node-name", "node-1", "--listen", "127.0.0.1:0", "--log-format", "json"]);
-        command.args(["--netns", &namespace.path(), "--kubeconfig", &kubeconfig]).stdout(Stdio::null());
+        let socket = scratch.path().join("agent.sock");
+        command.args(["--netns", &namespace.path(), "--kubeconfig", &kubeconfig]);
+        command.arg("--socket").arg(socket).stdout(Stdio::null());
         let mut child = command.spawn().unwrap();
         let (sender, log) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());

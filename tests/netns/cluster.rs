@@ -111,8 +111,15 @@ impl Cluster {
         command.args(["--log", "info,netsim_enforcer=debug", "--verify-interval", "200ms"]);
         command.arg("--kubeconfig").arg(&self.kubeconfig);
         command.arg("--netns").arg(self.fabric.node(node).netns_path());
+        let socket = self.socket(node);
+        command.arg("--socket").arg(&socket);
         command.args(&self.options);
         Agent::start(command)
+    }
+
+    /// Where the agent of a node is asked.
+    pub fn socket(&self, node: &str) -> PathBuf {
+        self.kubeconfig.with_extension(format!("{node}.sock"))
     }
 
     /// Makes a change and waits until the agents of these nodes have it in the kernel. Gives a time
@@ -140,6 +147,9 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.agents.clear();
         _ = std::fs::remove_file(&self.kubeconfig);
+        for node in self.fabric.nodes() {
+            _ = std::fs::remove_file(self.socket(node.name()));
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 //! ever opened for want of news: what was enforced stays until something better is known.
 
 mod audit;
+mod explain;
 pub mod learning;
 mod lookout;
 pub mod names;
@@ -21,6 +22,8 @@ pub use names::{Names, Touched};
 pub use programmer::{Drift, ProgramError, Programmed, Programmer};
 pub use state::{Effect, State};
 
+use crate::explain::Questions;
+use crate::flows::Feed;
 use crate::kernel::{CommitError, Kernel, Queueing};
 use crate::node::{self, Severity};
 use crate::observe::objects::{self, Identities, Objects};
@@ -79,6 +82,10 @@ pub struct Reports {
     pub heartbeat: Heartbeat,
     /// What is wrong with policies, in the API server.
     pub objects: Option<Objects>,
+    /// Denied connections.
+    pub flows: Feed,
+    /// What is asked of the agent.
+    pub questions: Questions,
 }
 
 /// How often counters are read.
@@ -231,6 +238,7 @@ impl Agent {
         let mut count = every(COUNTERS_INTERVAL);
         let mut beat = every(BEAT_INTERVAL);
         let mut verify = every(self.config.verify_interval);
+        let mut questions = self.reports.questions.take();
         loop {
             self.reports.heartbeat.beat();
             let due = self.due();
@@ -258,6 +266,8 @@ impl Agent {
                     self.show();
                     self.report();
                 }
+                // What is due goes first, so that an answer is not about what will be in a moment.
+                asked = explain::next(&mut questions), if due.is_none() || self.retry.is_some() => self.explain(asked),
                 logged = audit::next(&mut log) => audit::tell(&self.state, &self.config.options.node, &logged),
             }
         }

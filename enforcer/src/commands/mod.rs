@@ -1,6 +1,10 @@
 //! One file a command. Each gives the exit code, or what went wrong.
 
+mod client;
+
 pub mod cleanup;
+pub mod explain;
+pub mod flows;
 pub mod render;
 pub mod run;
 pub mod status;
@@ -33,6 +37,8 @@ pub const OK: u8 = 0;
 pub const DIFFERS: u8 = 1;
 /// Not done.
 pub const CANNOT: u8 = 2;
+/// Done, and what came of it is not certain.
+pub const UNCERTAIN: u8 = 3;
 
 /// Writes an answer. A reader that has seen enough, as `head` has, is no failure.
 fn print(text: &str) -> Result<(), Failure> {

@@ -1,12 +1,14 @@
 //! What the agent says about itself: metrics and health over HTTP, its log, and in the API server what policies it
 //! cannot do.
 
+pub mod http;
 pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod objects;
 pub mod readiness;
 pub mod server;
+pub mod socket;
 
 pub use metrics::{ByDirection, ByKind, ByResult, CommitResult, Metrics};
 pub use names::{ByReason, ByResolution, NamesMetrics};
