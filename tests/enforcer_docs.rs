@@ -173,6 +173,7 @@ fn every_option_is_in_its_table_and_no_other() {
 fn every_metric_is_in_the_table_and_no_other() {
     let metrics = Metrics::new();
     metrics.will_watch("pods");
+    metrics.will_tell("log");
     let exported = metrics.encode(TextFormat::Prometheus).unwrap();
     let exported: BTreeSet<(&str, &str)> =
         exported.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();

@@ -215,6 +215,9 @@ pub struct Run {
     #[command(flatten)]
     #[expect(missing_docs, reason = "options of its own heading")]
     pub names: NamesArgs,
+    /// Append denied connections to a file, as JSON lines; - for standard output [default: none]
+    #[arg(long, value_name = "FILE", help_heading = "Denied connections")]
+    pub flow_log: Option<PathBuf>,
     /// The form of the log on standard error
     #[arg(long, value_enum, value_name = "FORM", default_value_t = LogFormat::Text, help_heading = "Agent")]
     pub log_format: LogFormat,

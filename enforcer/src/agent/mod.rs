@@ -82,7 +82,7 @@ pub struct Reports {
     pub heartbeat: Heartbeat,
     /// What is wrong with policies, in the API server.
     pub objects: Option<Objects>,
-    /// Denied connections.
+    /// Denied connections; whoever wants them subscribes.
     pub flows: Feed,
     /// What is asked of the agent.
     pub questions: Questions,

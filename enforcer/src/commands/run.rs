@@ -3,6 +3,7 @@
 use super::{Failure, OK};
 use crate::agent::{self, Config, Reports};
 use crate::args::Run;
+use crate::flows;
 use crate::kernel::{Kernel, Ownership};
 use crate::observe::socket::{self, Told};
 use crate::observe::{self, Observed};
@@ -35,6 +36,13 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
     let listener = observe::bind(args.listen).await.map_err(Failure::new)?;
     let objects = observe::objects::start(&client, &args.ruleset.node_name, observe::objects::Pace::default());
     let reports = Reports { objects: Some(objects), ..Reports::default() };
+    let flow_log = match &args.flow_log {
+        Some(path) => {
+            let out = flows::log::Out::open(path).map_err(Failure::new)?;
+            Some(flows::log::start(out, &reports.flows, reports.metrics.clone()).map_err(Failure::new)?)
+        }
+        None => None,
+    };
     let observed = Observed {
         metrics: reports.metrics.clone(),
         readiness: reports.readiness.clone(),
@@ -74,6 +82,9 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
         _ = end.send(());
         // So that its file is gone when the process is.
         _ = served.await;
+    }
+    if let Some(log) = flow_log {
+        log.finish().await;
     }
     tracing::info!("stopped; what was enforced stays enforced, `netsim-enforcer cleanup` takes it out");
     Ok(OK)

@@ -10,6 +10,7 @@
 //! Enforcement waits for nobody here: who reads too slowly misses flows, and is told how many.
 
 mod feed;
+pub mod log;
 
 pub use feed::{Feed, Subscription};
 
@@ -123,4 +124,37 @@ fn as_text<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::E
 
 fn direction<S: Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(direction.field())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Somebody who may not.
+    pub fn flow() -> Flow {
+        let end = |address: &str, name: &str| End {
+            ip: address.parse().unwrap(),
+            pod: Some(PodRef {
+                namespace: "shop".into(),
+                name: name.into(),
+                uid: Box::default(),
+                labels: BTreeMap::from([("app".into(), name.into())]),
+            }),
+        };
+        let time = Timestamp::from_second(1_700_000_000).unwrap();
+        Flow {
+            first: time,
+            last: time,
+            node: "node-1".into(),
+            verdict: Verdict::Denied,
+            reason: Reason::Policy,
+            direction: Direction::Ingress,
+            source: end("10.0.0.1", "frontend"),
+            destination: end("10.0.0.2", "db"),
+            protocol: "TCP".into(),
+            port: Some(5432),
+            packets: 1,
+            isolated_by: vec!["shop/default-deny".into()],
+        }
+    }
 }
