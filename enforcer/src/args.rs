@@ -9,6 +9,7 @@ use netsim::args::{ClusterArgs, InputArgs, NameArgs};
 use netsim_shared::dns::refuse::{Refusals, private_ranges};
 use netsim_shared::dns::store::StoreOptions;
 use netsim_shared::net::{family_of, read_cidr};
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -198,7 +199,7 @@ pub struct Run {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9470", value_parser = listen, help_heading = "Agent")]
     pub listen: SocketAddr,
     /// The socket where root of this node gets denied flows and explanations; `none`: there is no socket
-    #[arg(long, value_name = "PATH", default_value = SOCKET, help_heading = "Agent")]
+    #[arg(long, value_name = "PATH", default_value = SOCKET, value_parser = any_path, help_heading = "Agent")]
     pub socket: PathBuf,
     /// How long changes are collected before they go to the kernel together: 5ms, 1s
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = time, help_heading = "Agent")]
@@ -482,6 +483,11 @@ fn bare(text: &str) -> Option<IpAddr> {
 
 /// The port of metrics, health and status.
 const LISTEN_PORT: u16 = 9470;
+
+/// A path, or nothing.
+fn any_path(text: &str) -> Result<PathBuf, Infallible> {
+    Ok(text.into())
+}
 
 fn pod_name(text: &str) -> Result<(String, String), String> {
     match text.split('/').collect::<Vec<_>>().as_slice() {

@@ -3,6 +3,7 @@
 
 mod change;
 mod cluster;
+mod explain;
 mod fabric_test;
 mod faults;
 mod fixtures;
@@ -16,7 +17,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     netsim_testkit::netns::enter();
-    let modules: [fn() -> Vec<Trial>; 8] = [
+    let modules: [fn() -> Vec<Trial>; 9] = [
         fabric_test::trials,
         fixtures::trials,
         random::trials,
@@ -25,6 +26,7 @@ fn main() {
         names::trials,
         queue::trials,
         learning::trials,
+        explain::trials,
     ];
     let trials = modules.into_iter().flat_map(|trials| trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
