@@ -204,7 +204,7 @@ fn what_a_node_explains_is_what_the_evaluator_says() {
             let timed = fill(&renderer, names, &enforced, now);
             let inside = |address| enforced.at_address(address).is_some() || enforced.node_at(address).is_some();
             let stands_for = |patterns: &[NamePattern], address: IpAddr| {
-                !inside(address) && patterns.iter().any(|pattern| names.matching(pattern).any(|a| a == address))
+                !inside(address) && patterns.iter().any(|pattern| names.matching(pattern).contains(&address))
             };
             let facts = Facts {
                 index: &index,

@@ -318,10 +318,11 @@ fn side(
 /// What the rules of a direction say.
 fn held(facts: &Facts<'_>, ruleset: &Ruleset, direction: Direction, packet: Packet) -> Held {
     let taken = taken_from(ruleset, facts.timed, facts.now, &Name::from(direction.field()), packet);
-    let deny = deny_chain(direction);
-    let allowed = !taken.iter().any(|taken| taken.chain == deny);
+    // Where what is denied ends: of known pods, and of addresses that no pod is known to have.
+    let ends = [deny_chain(direction), Name::from(format!("unknown_{direction}"))];
+    let allowed = !taken.iter().any(|taken| ends.contains(&taken.chain));
     // What denies is where it was sent to the end from.
-    let decided = taken.iter().rfind(|taken| taken.chain != deny);
+    let decided = taken.iter().rfind(|taken| !ends.contains(&taken.chain));
     let text = |taken: &Taken| {
         let rule = ruleset.chains.get(&taken.chain)?.rules.get(taken.rule)?;
         Some(RuleText(rule).to_string())
