@@ -64,7 +64,8 @@ Examples:
 Examples:
   netsim-enforcer flows
   netsim-enforcer flows --follow -n shop
-  netsim-enforcer flows --pod shop/db -o json")]
+  netsim-enforcer flows --pod shop/db -o json
+  netsim-enforcer flows --summary > denied.jsonl")]
     Flows(Flows),
     /// Ask what this node would do with a connection, and why: the kernel, the policies, and whether they agree
     #[command(after_help = "\
@@ -98,7 +99,13 @@ pub struct RulesetArgs {
     /// The bits of the connection mark that are the enforcer's: adjoining ones, at least 2
     #[arg(long, value_name = "MASK", default_value = "0xffff0000", value_parser = mark_mask)]
     pub mark_mask: u32,
-    /// The netlink log group of the audit mode
+    /// Log denied packets to the agent, as many as --log-denied-rate says; all are counted
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub log_denied: bool,
+    /// How many denied packets a second are logged in each direction
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub log_denied_rate: u32,
+    /// The netlink log group that denied packets are logged to
     #[arg(long, value_name = "GROUP", default_value_t = 4712)]
     pub log_group: u16,
 }
@@ -114,7 +121,9 @@ impl RulesetArgs {
             },
             audit: self.audit,
             mark_mask: self.mark_mask,
+            log_denied: self.log_denied,
             log_group: self.log_group,
+            log_rate: self.log_denied_rate,
             ..render::Options::default()
         }
     }
@@ -216,6 +225,9 @@ pub struct Run {
     #[command(flatten)]
     #[expect(missing_docs, reason = "options of its own heading")]
     pub names: NamesArgs,
+    /// How often a denied connection is told again while it goes on
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = period, help_heading = "Denied connections")]
+    pub flow_interval: Duration,
     /// Append denied connections to a file, as JSON lines; - for standard output [default: none]
     #[arg(long, value_name = "FILE", help_heading = "Denied connections")]
     pub flow_log: Option<PathBuf>,
@@ -390,6 +402,9 @@ pub struct Flows {
     /// Go on with those that come
     #[arg(short, long)]
     pub follow: bool,
+    /// Summed up, without times, as JSON lines in one order: for `netsim suggest --flows` and for diff
+    #[arg(long, conflicts_with = "follow")]
+    pub summary: bool,
     /// Only those from or to pods of this namespace
     #[arg(short, long, value_name = "NS")]
     pub namespace: Option<String>,

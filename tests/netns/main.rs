@@ -7,6 +7,7 @@ mod explain;
 mod fabric_test;
 mod faults;
 mod fixtures;
+mod flows;
 mod learning;
 mod names;
 mod queue;
@@ -17,7 +18,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     netsim_testkit::netns::enter();
-    let modules: [fn() -> Vec<Trial>; 9] = [
+    let modules: [fn() -> Vec<Trial>; 10] = [
         fabric_test::trials,
         fixtures::trials,
         random::trials,
@@ -27,6 +28,7 @@ fn main() {
         queue::trials,
         learning::trials,
         explain::trials,
+        flows::trials,
     ];
     let trials = modules.into_iter().flat_map(|trials| trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

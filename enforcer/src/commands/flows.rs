@@ -19,7 +19,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub fn run(args: &Flows) -> Result<u8, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
     runtime.block_on(async {
-        let parameters: &[(&str, &str)] = if args.follow { &[("follow", "true")] } else { &[] };
+        let parameters: &[(&str, &str)] = match (args.follow, args.summary) {
+            (true, _) => &[("follow", "true")],
+            (_, true) => &[("summary", "true")],
+            _ => &[],
+        };
         let response = client::ask(&args.socket.socket, "/flows", parameters, PATIENCE).await?;
         if response.status() != StatusCode::OK {
             let (code, text) = client::text(response).await.map_err(Failure::new)?;
@@ -58,7 +62,7 @@ async fn read(args: &Flows, mut body: Incoming) -> Result<u8, Failure> {
         eprintln!("the agent has ended");
         return Ok(CANNOT);
     }
-    if shown == 0 && args.output == Output::Text {
+    if shown == 0 && args.output == Output::Text && !args.summary {
         let of = if args.namespace.is_some() || args.pod.is_some() { " of these pods" } else { "" };
         super::print(&format!("no denied connection{of} is remembered\n"))?;
     }
@@ -74,6 +78,7 @@ fn show(args: &Flows, line: &str) -> Result<Option<String>, Failure> {
         return Ok(None);
     }
     Ok(Some(match (args.output, missed) {
+        _ if args.summary => line.to_owned(),
         (Output::Json, _) => line.to_owned(),
         (Output::Text, Some(missed)) => format!("… {missed} more came faster than they were read, and are not shown"),
         (Output::Text, None) => text(&flow),
@@ -91,8 +96,13 @@ fn is_wanted(args: &Flows, flow: &Value) -> bool {
     namespace && named
 }
 
+/// Namespace and name of the pod at an end: an object, or in a summary a word.
 fn pod<'f>(flow: &'f Value, end: &str) -> Option<(&'f str, &'f str)> {
-    let pod = flow.get(end)?.get("pod")?;
+    let end = flow.get(end)?;
+    if let Some(word) = end.as_str() {
+        return word.split_once('/');
+    }
+    let pod = end.get("pod")?;
     Some((pod.get("namespace")?.as_str()?, pod.get("name")?.as_str()?))
 }
 
@@ -108,6 +118,7 @@ fn text(flow: &Value) -> String {
     let isolated_by = flow.get("isolated_by").and_then(Value::as_array).into_iter().flatten();
     let isolated_by: Vec<&str> = isolated_by.filter_map(Value::as_str).collect();
     let why = match (word("reason"), isolated_by.as_slice()) {
+        ("no-connection", _) => "it belongs to no connection".to_owned(),
         ("unknown-pod", _) => "no pod is known to have the address".to_owned(),
         ("nameless-address", _) => "link-local, multicast or broadcast".to_owned(),
         (_, []) => "isolated".to_owned(),
@@ -141,6 +152,7 @@ mod tests {
     fn args(namespace: Option<&str>, pod: Option<(&str, &str)>) -> Flows {
         Flows {
             follow: false,
+            summary: false,
             namespace: namespace.map(str::to_owned),
             pod: pod.map(|(ns, name)| (ns.to_owned(), name.to_owned())),
             output: Output::Text,

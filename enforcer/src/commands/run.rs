@@ -76,6 +76,7 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
         netns: args.kernel.netns.clone(),
         names: args.names.config(),
         learning: args.names.learning(),
+        flow_interval: args.flow_interval,
     };
     agent::run(config, kernel, updates, reports, end).await;
     if let Some((end, served)) = socket {

@@ -2,7 +2,7 @@
 
 use super::answer::{Connection, End, Held, Miss, Policies, Side, Verdict};
 use super::questions::Words;
-use crate::render::frame::deny_chain;
+use crate::render::frame::{deny_chain, unknown_chain};
 use crate::render::{Options, UnknownPods};
 use crate::ruleset::text::RuleText;
 use crate::ruleset::walk::{Packet, Taken, taken_from, walk_at};
@@ -319,7 +319,7 @@ fn side(
 fn held(facts: &Facts<'_>, ruleset: &Ruleset, direction: Direction, packet: Packet) -> Held {
     let taken = taken_from(ruleset, facts.timed, facts.now, &Name::from(direction.field()), packet);
     // Where what is denied ends: of known pods, and of addresses that no pod is known to have.
-    let ends = [deny_chain(direction), Name::from(format!("unknown_{direction}"))];
+    let ends = [deny_chain(direction), unknown_chain(direction)];
     let allowed = !taken.iter().any(|taken| ends.contains(&taken.chain));
     // What denies is where it was sent to the end from.
     let decided = taken.iter().rfind(|taken| !ends.contains(&taken.chain));

@@ -9,16 +9,24 @@
 //!
 //! Enforcement waits for nobody here: who reads too slowly misses flows, and is told how many.
 
+pub mod aggregate;
+mod denials;
 mod feed;
 pub mod log;
+pub mod named;
+mod summary;
+pub mod tag;
 
+pub use denials::Denials;
 pub use feed::{Feed, Subscription};
+pub use summary::{Summary, summary};
 
 use jiff::Timestamp;
 use k8s_openapi::jiff;
 use netsim_shared::policy::Direction;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 /// What became of the packets.
@@ -41,6 +49,9 @@ pub enum Reason {
     UnknownPod,
     /// Link-local, multicast or broadcast on a bridge with isolated pods (I5).
     NamelessAddress,
+    /// The packet belongs to no connection that the kernel knows of, and its end is isolated (I4). Who
+    /// opened what cannot be told.
+    NoConnection,
 }
 
 /// A pod, as far as it is told.
@@ -98,6 +109,16 @@ pub struct Flow {
     pub packets: u64,
     /// The policies that isolate the bound end in this direction: `namespace/name`, sorted.
     pub isolated_by: Vec<Box<str>>,
+}
+
+impl fmt::Display for End {
+    /// `ns/pod`, as questions name it; an address where no pod is known.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.pod {
+            Some(pod) => write!(f, "{}/{}", pod.namespace, pod.name),
+            None => self.ip.fmt(f),
+        }
+    }
 }
 
 impl Flow {

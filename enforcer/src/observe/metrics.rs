@@ -59,6 +59,17 @@ pub struct ByDirection {
     pub direction: &'static str,
 }
 
+/// The labels of what concerns a policy in a direction.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByPolicy {
+    /// `ingress` or `egress`, as seen from the isolated pod.
+    pub direction: &'static str,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name, as netsim says it.
+    pub policy: String,
+}
+
 /// The label of where denied connections are told.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct BySink {
@@ -117,6 +128,8 @@ pub struct Metrics {
     pub unreadable_objects: Family<ByKind, Counter>,
     /// Packets that were denied.
     pub denied_packets: Family<ByDirection, Counter>,
+    /// Packets that were denied to pods that a policy isolates.
+    pub policy_denied_packets: Family<ByPolicy, Counter>,
     /// Denied connections that were told.
     pub denied_flows: Family<ByDirection, Counter>,
     /// Logged packets that could not be read, named or kept.
@@ -170,6 +183,7 @@ impl Metrics {
             watch_failing: Family::default(),
             unreadable_objects: Family::default(),
             denied_packets: Family::default(),
+            policy_denied_packets: Family::default(),
             denied_flows: Family::default(),
             flows_lost: Counter::default(),
             flow_sink_failures: Family::default(),
@@ -215,6 +229,8 @@ impl Metrics {
         registry.register("watch_failing", "1 while a watch fails", self.watch_failing.clone());
         registry.register("unreadable_objects", "Objects that could not be read", self.unreadable_objects.clone());
         registry.register("denied_packets", "Packets that policy denied", self.denied_packets.clone());
+        let by_policy = "Packets that were denied to pods that a policy isolates";
+        registry.register("policy_denied_packets", by_policy, self.policy_denied_packets.clone());
         registry.register("denied_flows", "Denied connections that were told", self.denied_flows.clone());
         let failures = "Flows that a sink could not be told";
         registry.register("flow_sink_failures", failures, self.flow_sink_failures.clone());

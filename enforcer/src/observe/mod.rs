@@ -10,7 +10,7 @@ pub mod readiness;
 pub mod server;
 pub mod socket;
 
-pub use metrics::{ByDirection, ByKind, ByResult, BySink, CommitResult, Metrics};
+pub use metrics::{ByDirection, ByKind, ByPolicy, ByResult, BySink, CommitResult, Metrics};
 pub use names::{ByReason, ByResolution, NamesMetrics};
 pub use readiness::Readiness;
 pub use server::{BindError, Heartbeat, Observed, Status, bind, serve};

@@ -7,13 +7,14 @@
 use super::http::{self, Answer, Body, Endless, TEXT, answer, respond};
 use super::server::{Observed, PAGES};
 use crate::explain::{Questions, Words};
-use crate::flows::{Feed, Flow};
+use crate::flows::{Feed, Flow, summary};
 use futures::stream::{self, StreamExt};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::{Request, Response, StatusCode};
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use serde::Serialize;
 use serde_json::json;
 use std::convert::Infallible;
 use std::fmt;
@@ -191,16 +192,19 @@ impl Answer for Told {
 
 impl Told {
     fn flows(&self, parameters: &[(String, String)], endless: &Endless) -> Response<Body> {
-        let follow = match parameters {
-            [] => false,
-            [(name, value)] if name == "follow" && ["true", "false"].contains(&value.as_str()) => value == "true",
-            _ => {
-                let forms = "the only parameter of /flows is follow, which is true or false\n";
-                return respond(StatusCode::BAD_REQUEST, TEXT, forms.to_owned());
-            }
-        };
+        let on = |name: &str| parameters == [(name.to_owned(), "true".to_owned())];
+        let (follow, summed) = (on("follow"), on("summary"));
+        let off = |(name, value): &(String, String)| ["follow", "summary"].contains(&name.as_str()) && value == "false";
+        if !follow && !summed && !parameters.iter().all(off) {
+            let forms = "/flows takes follow=true or summary=true\n";
+            return respond(StatusCode::BAD_REQUEST, TEXT, forms.to_owned());
+        }
         let subscription = self.flows.subscribe();
-        let recent: Vec<Bytes> = subscription.recent.iter().map(|flow| line(flow)).collect();
+        let recent: Vec<Bytes> = if summed {
+            summary(subscription.recent.iter().map(Arc::as_ref)).iter().map(line).collect()
+        } else {
+            subscription.recent.iter().map(|flow| line(&**flow)).collect()
+        };
         let recent = stream::iter(recent);
         let body = if follow {
             endless.set();
@@ -235,7 +239,7 @@ fn frame(line: Bytes) -> Result<Frame<Bytes>, Infallible> {
 fn coming(receiver: Receiver<Arc<Flow>>) -> impl stream::Stream<Item = Bytes> + Send {
     stream::unfold(receiver, |mut receiver| async move {
         let line = match receiver.recv().await {
-            Ok(flow) => line(&flow),
+            Ok(flow) => line(&*flow),
             Err(RecvError::Lagged(missed)) => Bytes::from(format!("{}\n", json!({"missed": missed}))),
             Err(RecvError::Closed) => return None,
         };
@@ -243,7 +247,7 @@ fn coming(receiver: Receiver<Arc<Flow>>) -> impl stream::Stream<Item = Bytes> + 
     })
 }
 
-fn line(flow: &Flow) -> Bytes {
+fn line(flow: &impl Serialize) -> Bytes {
     // All of it is text and numbers, which can be written.
     let text = serde_json::to_string(flow).unwrap_or_else(|error| json!({"unwritable": error.to_string()}).to_string());
     Bytes::from(text + "\n")

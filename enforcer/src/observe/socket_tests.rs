@@ -180,7 +180,9 @@ fn the_flows_of_before_and_those_that_come() {
     assert_eq!(numbers(lines.by_ref().take_while(|line| !line.contains("\"packets\":2"))), [("flow", 1)]);
     server.told.flows.publish(flow(3));
     assert!(lines.any(|line| line.contains("\"packets\":3")));
-    for wrong in ["follow=maybe", "since=1h", "follow=true&follow=true", "follow=%zz"] {
+    let (_, body) = server.get("/flows?summary=true");
+    assert_eq!(numbers(body.lines().map(str::to_owned)), [("flow", 6)]);
+    for wrong in ["follow=maybe", "since=1h", "follow=true&summary=true", "follow=%zz"] {
         assert_eq!(server.get(&format!("/flows?{wrong}")).0, 400, "{wrong}");
     }
 }

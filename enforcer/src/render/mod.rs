@@ -15,6 +15,7 @@ use netsim_shared::compile::{Address, Compiled, EndpointId, Entry};
 use netsim_shared::dns::NamePattern;
 use netsim_shared::net::{Family, PerFamily};
 use netsim_shared::policy::Direction;
+pub use peers::group_of_chain;
 use peers::{Out, Peers};
 use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
@@ -42,8 +43,12 @@ pub struct Options {
     pub audit: bool,
     /// The bits of the connection mark that are ours: adjoining ones.
     pub mark_mask: u32,
-    /// The netlink log group of the audit mode.
+    /// Whether denied packets are logged; they are counted in any case.
+    pub log_denied: bool,
+    /// The netlink log group that they are logged to.
     pub log_group: u16,
+    /// How many packets a second are logged in each direction, and as many of unknown pods.
+    pub log_rate: u32,
     /// A group of pods with more lines than this to look through gets others: one for each distinct
     /// set of ports, with sets of peers of its own. A packet's way does not get longer with the
     /// number of policies that isolate a pod.
@@ -59,7 +64,9 @@ impl Default for Options {
             unknown_pods: UnknownPods::default(),
             audit: false,
             mark_mask: 0xffff_0000,
+            log_denied: true,
             log_group: 4712,
+            log_rate: 100,
             many_lines: 16,
             learning: None,
         }
