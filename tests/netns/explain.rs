@@ -11,12 +11,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 5] = [
+    let tests: [(&str, fn()); 6] = [
         ("what_an_agent_explains_is_what_packets_do", every_pair),
         ("who_edited_the_table_is_seen_at_once", edited),
         ("what_is_old_is_said_to_be", stale),
         ("an_address_of_a_name_is_allowed_by_its_rule", named),
         ("the_simulator_is_asked_as_well", simulated),
+        ("denied_connections_are_asked_for_on_their_node", denied),
     ];
     tests
         .into_iter()
@@ -245,4 +246,32 @@ fn simulated() {
         lines.contains("ingress of x/pod-2-1 over IPv4: allowed for the simulator, denied for the agent"),
         "{lines}"
     );
+}
+
+fn denied() {
+    use std::io::BufRead;
+    let cluster = running(Wiring::Routed, &["--flow-interval", "100ms"]);
+    let flows = |more: &[&str]| {
+        let output = program().arg("flows").arg("--socket").arg(cluster.socket("node-2")).args(more).output();
+        let output = output.expect("the program");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert_eq!(flows(&[]), "no denied connection is remembered\n");
+    let mut command = program();
+    command.args(["flows", "--follow", "--socket"]).arg(cluster.socket("node-2"));
+    let mut following = command.stdout(std::process::Stdio::piped()).spawn().expect("the program");
+    let mut lines = std::io::BufReader::new(following.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+    let probe = Probe::tcp(&cluster.pod("pod-2-2"), cluster.at("pod-2-1", Family::V4, 80));
+    assert!(!cluster.fabric.probe(&probe).passed());
+    let line = lines.next().expect("a line");
+    for part in ["denied ingress  x/pod-2-2 (", ") → x/pod-2-1 (", "TCP 80", "isolated by x/only-first"] {
+        assert!(line.contains(part), "{line}");
+    }
+    assert!(flows(&["-n", "x"]).contains("x/pod-2-2 (") && flows(&["--pod", "x/pod-2-1"]).contains("x/only-first"));
+    assert_eq!(flows(&["-n", "y"]), "no denied connection of these pods is remembered\n");
+    let summary: Value = serde_json::from_str(flows(&["--summary"]).lines().next().expect("a line")).expect("JSON");
+    assert_eq!((&summary["source"], &summary["destination"]), (&json!("x/pod-2-2"), &json!("x/pod-2-1")));
+    following.kill().expect("it follows");
+    following.wait().expect("its end");
 }
