@@ -194,6 +194,7 @@ impl Agent {
             coalesce: Duration::from_millis(1),
             verify_interval: Duration::from_millis(200),
             manage_sysctls: true,
+            flow_interval: Duration::from_millis(200),
             netns: Some(netns),
             names,
             learning,

@@ -320,9 +320,10 @@ fn held(facts: &Facts<'_>, ruleset: &Ruleset, direction: Direction, packet: Pack
     let taken = taken_from(ruleset, facts.timed, facts.now, &Name::from(direction.field()), packet);
     // Where what is denied ends: of known pods, and of addresses that no pod is known to have.
     let ends = [deny_chain(direction), unknown_chain(direction)];
-    let allowed = !taken.iter().any(|taken| ends.contains(&taken.chain));
+    let ended = taken.iter().position(|taken| ends.contains(&taken.chain));
+    let allowed = ended.is_none();
     // What denies is where it was sent to the end from.
-    let decided = taken.iter().rfind(|taken| !ends.contains(&taken.chain));
+    let decided = taken.get(..ended.unwrap_or(taken.len())).unwrap_or_default().last();
     let text = |taken: &Taken| {
         let rule = ruleset.chains.get(&taken.chain)?.rules.get(taken.rule)?;
         Some(RuleText(rule).to_string())
