@@ -14,8 +14,8 @@
 
 use clap::CommandFactory;
 use netsim_enforcer::args::Cli;
-use netsim_enforcer::observe::Metrics;
 use netsim_enforcer::observe::metrics::TextFormat;
+use netsim_enforcer::observe::{ByPolicy, Metrics};
 use netsim_enforcer::render::{Options, render};
 use netsim_shared::compile::Compiled;
 use netsim_testkit::arbitrary::cluster;
@@ -175,6 +175,8 @@ fn every_metric_is_in_the_table_and_no_other() {
     let metrics = Metrics::new();
     metrics.will_watch("pods");
     metrics.will_tell("log");
+    let policy = ByPolicy { direction: "ingress", namespace: "x".into(), policy: "p".into() };
+    drop(metrics.policy_denied_packets.get_or_create(&policy));
     let exported = metrics.encode(TextFormat::Prometheus).unwrap();
     let exported: BTreeSet<(&str, &str)> =
         exported.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();

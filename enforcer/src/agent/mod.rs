@@ -395,6 +395,7 @@ impl Agent {
         if self.programmer.is_programmed() {
             if let Some(compiled) = self.state.compiled() {
                 self.denials.follow(self.programmer.renderer().ruleset(), compiled);
+                self.count_by_policy();
             }
             // The names of a new ruleset are asked for.
             let sets = self.programmer.renderer().names();
@@ -563,16 +564,17 @@ impl Agent {
         for (direction, more) in self.denials.take(&counters) {
             metrics.denied_packets.get_or_create(&ByDirection { direction: direction.field() }).inc_by(more);
         }
-        let label = |direction: Direction, (namespace, policy): &Key| ByPolicy {
-            direction: direction.field(),
-            namespace: namespace.to_string(),
-            policy: policy.to_string(),
-        };
-        for (direction, policy, more) in self.denials.by_policy() {
-            metrics.policy_denied_packets.get_or_create(&label(direction, &policy)).inc_by(more);
-        }
+        self.count_by_policy();
         for (direction, policy) in self.denials.forget(|policy| self.state.index().policy(policy).is_some()) {
-            metrics.policy_denied_packets.remove(&label(direction, &policy));
+            self.reports.metrics.policy_denied_packets.remove(&by_policy(direction, policy));
+        }
+    }
+
+    /// What was denied by policy: from nothing on for a policy that is new on this node.
+    fn count_by_policy(&mut self) {
+        for (direction, policy, more) in self.denials.by_policy() {
+            let label = by_policy(direction, policy);
+            self.reports.metrics.policy_denied_packets.get_or_create(&label).inc_by(more);
         }
     }
 
@@ -629,6 +631,10 @@ impl Agent {
             tracing::error!("the status cannot be shown: {error}");
         }
     }
+}
+
+fn by_policy(direction: Direction, (namespace, policy): Key) -> ByPolicy {
+    ByPolicy { direction: direction.field(), namespace: namespace.into(), policy: policy.into() }
 }
 
 /// A kind as labels and logs name it.

@@ -97,7 +97,7 @@ fn socket_of(args: &Run, told: Told) -> Option<(oneshot::Sender<()>, JoinHandle<
     let socket = match socket::bind(path) {
         Ok(socket) => socket,
         Err(error) => {
-            tracing::warn!("{error}; flows and explain cannot be asked for");
+            tracing::warn!("flows and explain cannot be asked for: {error}");
             return None;
         }
     };

@@ -23,19 +23,16 @@ struct Counted {
 /// Follows the counters. Totals are of all tables since the start.
 #[derive(Debug, Default)]
 pub struct Denials {
-    /// Of what numbers of groups mean.
-    epoch: Option<u64>,
     chains: BTreeMap<Name, Counted>,
     totals: BTreeMap<Direction, u64>,
-    /// Packets by policy that were not taken yet; 0 for those that were.
-    by_policy: BTreeMap<(Direction, Key), u64>,
+    /// Packets by policy that were not told yet; `Some(0)` for a policy that itself was not.
+    by_policy: BTreeMap<(Direction, Key), Option<u64>>,
 }
 
 impl Denials {
     /// The kernel holds this ruleset from now on. Has to be told of each: rules that are written anew
     /// count from nothing.
     pub fn follow(&mut self, ruleset: &Ruleset, compiled: &Compiled) {
-        let same_numbers = self.epoch == Some(compiled.epoch());
         let mut before = std::mem::take(&mut self.chains);
         for (name, chain) in &ruleset.chains {
             let known = before.remove(name);
@@ -44,21 +41,22 @@ impl Denials {
                 Direction::ALL.into_iter().find(|d| [frame::deny_chain(*d), frame::unknown_chain(*d)].contains(name))
             };
             let Some(direction) = group.map(|(direction, _)| direction).or_else(end) else { continue };
-            let policies = match (&known, group) {
-                (Some(known), _) if same_numbers => known.policies.clone(),
-                (_, None) => None,
-                (_, Some((direction, group))) => {
-                    let policies = compiled.side(direction).policies_of(group);
-                    Some(policies.map(|slot| (slot.policy.namespace.clone(), slot.policy.name.clone())).collect())
-                }
-            };
+            let policies = group.map(|(direction, group)| {
+                let side = compiled.side(direction);
+                let isolate = || side.policies_of(group).map(|slot| (&slot.policy.namespace, &slot.policy.name));
+                let is = |(namespace, name): &Key, other: (&Box<str>, &Box<str>)| (namespace, name) == other;
+                let same = |known: &&Arc<[Key]>| {
+                    known.len() == isolate().count() && known.iter().zip(isolate()).all(|(key, other)| is(key, other))
+                };
+                let before = known.as_ref().and_then(|known| known.policies.as_ref()).filter(same);
+                before.cloned().unwrap_or_else(|| isolate().map(|(ns, name)| (ns.clone(), name.clone())).collect())
+            });
             let last = known.filter(|known| known.chain == *chain).map_or(0, |known| known.last);
             for policy in policies.iter().flat_map(|policies| policies.iter()) {
-                self.by_policy.entry((direction, policy.clone())).or_default();
+                self.by_policy.entry((direction, policy.clone())).or_insert(Some(0));
             }
             self.chains.insert(name.clone(), Counted { chain: chain.clone(), direction, last, policies });
         }
-        self.epoch = Some(compiled.epoch());
     }
 
     /// The whole table was put in place anew, and counts from nothing.
@@ -76,11 +74,13 @@ impl Denials {
             counted.last = now;
             match &counted.policies {
                 None => *news.entry(counted.direction).or_default() += more,
-                Some(policies) => {
+                Some(policies) if more > 0 => {
                     for policy in policies.iter() {
-                        *self.by_policy.entry((counted.direction, policy.clone())).or_default() += more;
+                        let sum = self.by_policy.entry((counted.direction, policy.clone())).or_default();
+                        *sum = Some(sum.unwrap_or(0) + more);
                     }
                 }
+                Some(_) => {}
             }
         }
         for (direction, more) in &news {
@@ -94,13 +94,13 @@ impl Denials {
         Direction::ALL.into_iter().map(|direction| (direction, self.totals.get(&direction).copied().unwrap_or(0)))
     }
 
-    /// How many packets more were denied to pods that a policy isolates, for each that ever isolated
-    /// pods here.
+    /// How many packets more were denied to pods that a policy isolates; 0 for one that is new.
     pub fn by_policy(&mut self) -> Vec<(Direction, Key, u64)> {
-        let take = |((direction, policy), more): (&(Direction, Key), &mut u64)| {
-            (*direction, policy.clone(), std::mem::take(more))
-        };
-        self.by_policy.iter_mut().map(take).collect()
+        let news = self.by_policy.iter_mut().filter_map(|((direction, policy), more)| {
+            let more = more.take()?;
+            Some((*direction, policy.clone(), more))
+        });
+        news.collect()
     }
 
     /// Forgets policies that are gone, and says which.
@@ -187,7 +187,7 @@ status: {phase: Running, podIP: 10.0.1.2, podIPs: [{ip: 10.0.1.2}]}
         _ = denials.take(&counters(&[(&group, 10)]));
         assert_eq!(told(&mut denials), "ingress p 10");
         // The same number, other rules, and by now more packets than before.
-        let second = compiled(&[policy("p", "{port: 1}"), policy("q", "{port: 2}")]);
+        let second = compiled(&[policy("p", "{port: 1}"), policy("q", "")]);
         let mut after = ruleset(&second);
         if let Some(chain) = after.chains.remove(&self::group(&after)) {
             after.chains.insert(group.clone(), chain);
@@ -213,5 +213,6 @@ status: {phase: Running, podIP: 10.0.1.2, podIPs: [{ip: 10.0.1.2}]}
         denials.follow(&ruleset(&one), &one);
         assert_eq!(denials.forget(exists), [(Direction::Ingress, ("x".into(), "q".into()))]);
         assert_eq!(told(&mut denials), "ingress p 0");
+        assert_eq!(told(&mut denials), "");
     }
 }
