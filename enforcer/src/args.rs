@@ -25,7 +25,8 @@ use std::time::Duration;
     after_help = "\
 Exit codes:
   0  done; for verify: the kernel holds what is wanted; for status: the agent is ready; for explain: allowed
-  1  verify: the kernel holds something else; status: the agent is not ready; explain: denied
+  1  verify: the kernel holds something else; status: the agent is not ready; explain: denied; prepare-node:
+     something is left to be made
   2  bad usage, bad input, or something that could not be done
   3  explain: it is not certain, or those who were asked do not agree
 
@@ -78,6 +79,8 @@ Examples:
     Explain(Explain),
     /// Take our table out of the kernel: from then on nothing is enforced on this node
     Cleanup(Cleanup),
+    /// Load br_netfilter and make the bridge settings that enforcement needs, once
+    PrepareNode(PrepareNode),
 }
 
 /// How rulesets are made.
@@ -448,6 +451,17 @@ pub struct Cleanup {
     /// The bits of the connection mark that were the enforcer's; they are cleared
     #[arg(long, value_name = "MASK", default_value = "0xffff0000", value_parser = mark_mask)]
     pub mark_mask: u32,
+    /// Stay until told to stop, for a DaemonSet, whose containers have to
+    #[arg(long)]
+    pub stay: bool,
+}
+
+/// `prepare-node`
+#[derive(Debug, Clone, Args)]
+pub struct PrepareNode {
+    /// Where the root of the node is mounted: its modprobe and its /proc are used [default: the own one]
+    #[arg(long, value_name = "PATH")]
+    pub root: Option<PathBuf>,
 }
 
 fn node_name(text: &str) -> Result<String, String> {

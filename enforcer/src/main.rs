@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         Command::Flows(args) => commands::flows::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Cleanup(args) => commands::cleanup::run(&args),
+        Command::PrepareNode(args) => commands::prepare_node::run(&args),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {
         failure.0.iter().for_each(|line| eprintln!("{line}"));

@@ -12,13 +12,14 @@ mod learning;
 mod names;
 mod queue;
 mod random;
+mod soak;
 mod world;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     netsim_testkit::netns::enter();
-    let modules: [fn() -> Vec<Trial>; 10] = [
+    let modules: [fn() -> Vec<Trial>; 11] = [
         fabric_test::trials,
         fixtures::trials,
         random::trials,
@@ -29,6 +30,7 @@ fn main() {
         learning::trials,
         explain::trials,
         flows::trials,
+        soak::trials,
     ];
     let trials = modules.into_iter().flat_map(|trials| trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

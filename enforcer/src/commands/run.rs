@@ -1,6 +1,6 @@
 //! `netsim-enforcer run`: the agent.
 
-use super::{Failure, OK};
+use super::{Failure, OK, told_to_stop};
 use crate::agent::{self, Config, Reports};
 use crate::args::Run;
 use crate::flows;
@@ -10,7 +10,6 @@ use crate::observe::{self, Observed};
 use crate::watch;
 use netsim_shared::compile::Modes;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -50,13 +49,7 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
         heartbeat: reports.heartbeat.clone(),
         heartbeat_limit: HEARTBEAT_LIMIT,
     };
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate()).map_err(Failure::new)?,
-        signal(SignalKind::interrupt()).map_err(Failure::new)?,
-    );
-    let end = async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    };
+    let end = told_to_stop()?;
     let address = listener.local_addr().unwrap_or(args.listen);
     let told = Told { observed: observed.clone(), flows: reports.flows.clone(), questions: reports.questions.clone() };
     tokio::spawn(observe::serve(listener, observed, std::future::pending()));
