@@ -159,6 +159,7 @@ fn every_option_is_in_its_table_and_no_other() {
     let shared = |command: &str| match command {
         "run" => vec!["### Ruleset options"],
         "render" | "verify" => vec!["### Ruleset options", "### Input options"],
+        "explain" => vec!["### Input options"],
         _ => vec![],
     };
     for command in Cli::command().get_subcommands().filter(|command| command.get_name() != "help") {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -113,11 +113,26 @@ impl Cluster {
     pub fn agent_logging(&self, node: &str, filter: &str) -> Agent {
         let mut command = program();
         command.args(["run", "--node-name", node, "--listen", "127.0.0.1:0", "--log-format", "json"]);
-        command.args(["--log", filter, "--verify-interval", "200ms"]);
+        command.args(["--log", filter]);
+        if !self.options.iter().any(|option| option == "--verify-interval") {
+            command.args(["--verify-interval", "200ms"]);
+        }
         command.arg("--kubeconfig").arg(&self.kubeconfig);
         command.arg("--netns").arg(self.fabric.node(node).netns_path());
+        let socket = self.socket(node);
+        command.arg("--socket").arg(&socket);
         command.args(&self.options);
         Agent::start(command)
+    }
+
+    /// How the API server is reached.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Where the agent of a node is asked.
+    pub fn socket(&self, node: &str) -> PathBuf {
+        self.kubeconfig.with_extension(format!("{node}.sock"))
     }
 
     /// Whether the kernel of a node holds what a fresh render of the cluster says, by the command `verify`; if not,
@@ -157,6 +172,9 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.agents.clear();
         _ = std::fs::remove_file(&self.kubeconfig);
+        for node in self.fabric.nodes() {
+            _ = std::fs::remove_file(self.socket(node.name()));
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod change;
 mod cluster;
+mod explain;
 mod fabric_test;
 mod faults;
 mod fixtures;
@@ -19,7 +20,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     netsim_testkit::netns::enter();
-    let modules: [fn() -> Vec<Trial>; 10] = [
+    let modules: &[fn() -> Vec<Trial>] = &[
         fabric_test::trials,
         fixtures::trials,
         random::trials,
@@ -28,10 +29,11 @@ fn main() {
         names::trials,
         queue::trials,
         learning::trials,
-        soak::trials,
-        sinks::trials,
         flows::trials,
+        sinks::trials,
+        explain::trials,
+        soak::trials,
     ];
-    let trials = modules.into_iter().flat_map(|trials| trials()).collect();
+    let trials = modules.iter().flat_map(|trials| trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

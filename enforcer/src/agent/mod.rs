@@ -11,6 +11,7 @@
 //! ever opened for want of news: what was enforced stays until something better is known.
 
 mod denied;
+mod explain;
 mod generations;
 pub mod learning;
 mod lookout;
@@ -22,6 +23,7 @@ pub use names::{Names, Touched};
 pub use programmer::{Drift, ProgramError, Programmed, Programmer};
 pub use state::{Effect, State};
 
+use crate::explain::Questions;
 use crate::flows::{Denials, Feed};
 use crate::kernel::{CommitError, Kernel, Queueing};
 use crate::node::{self, Severity};
@@ -88,6 +90,8 @@ pub struct Reports {
     pub objects: Option<Objects>,
     /// Denied connections; whoever wants them subscribes.
     pub flows: Feed,
+    /// What is asked of the agent.
+    pub questions: Questions,
 }
 
 /// How often counters are read.
@@ -242,6 +246,7 @@ impl Agent {
         let mut beat = every(BEAT_INTERVAL);
         let mut verify = every(self.config.verify_interval);
         let mut tell = every(self.config.flow_interval.min(BEAT_INTERVAL));
+        let mut questions = self.reports.questions.take();
         loop {
             self.reports.heartbeat.beat();
             let due = self.due();
@@ -269,6 +274,8 @@ impl Agent {
                     self.show();
                     self.report();
                 }
+                // What is due goes first, so that an answer is not about what will be in a moment.
+                asked = explain::next(&mut questions), if due.is_none() || self.retry.is_some() => self.explain(asked),
                 _ = tell.tick() => self.denied.tell(&self.reports),
                 // What is denied before everything was listed waits until it can be named.
                 logged = self.denied.next(), if self.state.compiled().is_some() => {

@@ -3,6 +3,7 @@
 
 mod events;
 pub mod falcosidekick;
+pub mod http;
 pub mod log;
 pub mod metrics;
 pub mod names;
@@ -12,6 +13,7 @@ pub mod policies;
 pub mod readiness;
 pub mod server;
 pub mod sinks;
+pub mod socket;
 mod text;
 
 pub use metrics::{ByDirection, ByKind, ByPolicy, ByResult, BySink, CommitResult, Metrics};
