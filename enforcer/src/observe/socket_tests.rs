@@ -82,7 +82,9 @@ impl Server {
 
     fn end(&mut self) {
         _ = self.end.take().map(|end| end.send(()));
-        self.thread.take().map(|thread| thread.join().unwrap());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
     }
 }
 
