@@ -11,6 +11,8 @@
 //! ever opened for want of news: what was enforced stays until something better is known.
 
 mod denied;
+mod explain;
+mod generations;
 pub mod learning;
 mod lookout;
 pub mod names;
@@ -21,6 +23,7 @@ pub use names::{Names, Touched};
 pub use programmer::{Drift, ProgramError, Programmed, Programmer};
 pub use state::{Effect, State};
 
+use crate::explain::Questions;
 use crate::flows::{Denials, Feed};
 use crate::kernel::{CommitError, Kernel, Queueing};
 use crate::node::{self, Severity};
@@ -30,6 +33,7 @@ use crate::render::{self, Changed, Options, UnknownPods};
 use crate::watch::{Update, Watched};
 use denied::Denied;
 use futures::{FutureExt, Stream, StreamExt};
+use generations::Generations;
 use ipnet::IpNet;
 use learning::Learning;
 use lookout::{Look, Lookout};
@@ -86,6 +90,8 @@ pub struct Reports {
     pub objects: Option<Objects>,
     /// Denied connections; whoever wants them subscribes.
     pub flows: Feed,
+    /// What is asked of the agent.
+    pub questions: Questions,
 }
 
 /// How often counters are read.
@@ -148,6 +154,7 @@ struct Agent {
     denied: Denied,
     pod_cidrs: Vec<IpNet>,
     identities: Identities,
+    generations: Generations,
     /// Something came that may change what is wrong with policies.
     unreported: bool,
     /// When drift is looked for next: a costly look is followed by a longer pause.
@@ -189,6 +196,7 @@ pub async fn run(
         denied,
         pod_cidrs: Vec::new(),
         identities: Identities::default(),
+        generations: Generations::default(),
         unreported: true,
         verify_at: Timer::now(),
         config,
@@ -238,6 +246,7 @@ impl Agent {
         let mut beat = every(BEAT_INTERVAL);
         let mut verify = every(self.config.verify_interval);
         let mut tell = every(self.config.flow_interval.min(BEAT_INTERVAL));
+        let mut questions = self.reports.questions.take();
         loop {
             self.reports.heartbeat.beat();
             let due = self.due();
@@ -265,6 +274,8 @@ impl Agent {
                     self.show();
                     self.report();
                 }
+                // What is due goes first, so that an answer is not about what will be in a moment.
+                asked = explain::next(&mut questions), if due.is_none() || self.retry.is_some() => self.explain(asked),
                 _ = tell.tick() => self.denied.tell(&self.reports),
                 // What is denied before everything was listed waits until it can be named.
                 logged = self.denied.next(), if self.state.compiled().is_some() => {
@@ -318,12 +329,17 @@ impl Agent {
             }
         }
         self.identities.take(&update);
+        self.generations.take(&update);
         self.unreported |= !matches!(update, Update::Failing { .. } | Update::Recovered { .. });
         let listed = matches!(update, Update::Listed(..));
         let watch_changed = matches!(update, Update::Failing { .. } | Update::Recovered { .. });
         match self.state.take(update) {
             Effect::Changed => _ = self.waiting_since.get_or_insert_with(Instant::now),
             Effect::Unchanged => _ = metrics.updates_unchanged.inc(),
+        }
+        // Otherwise it has to be in the kernel first.
+        if self.waiting_since.is_none() && self.programmer.is_programmed() {
+            self.generations.unchanged(&metrics.of_policies);
         }
         if listed {
             self.say_what_is_missing();
@@ -464,6 +480,10 @@ impl Agent {
         (self.waiting_since, self.retry) = (None, None);
         self.reports.readiness.clear("kernel");
         self.reports.metrics.synced(self.programmer.generation());
+        if let Some(compiled) = self.state.compiled() {
+            let groups = self.programmer.renderer().groups();
+            self.generations.programmed(compiled, groups, &self.reports.metrics.of_policies);
+        }
     }
 
     /// The ranges of the node's pods: as told, or as its Node object says.

@@ -1,6 +1,8 @@
 //! The metrics, all with the prefix `netsim_enforcer_`.
 
 use super::names::NamesMetrics;
+use super::policies::PolicyMetrics;
+use super::sinks::SinkMetrics;
 use netsim_shared::policy::Direction;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -142,6 +144,10 @@ pub struct Metrics {
     pub last_sync_timestamp: FloatGauge,
     /// Names, and what they stand for.
     pub names: NamesMetrics,
+    /// Single policies.
+    pub of_policies: PolicyMetrics,
+    /// Where flows go.
+    pub sinks: SinkMetrics,
 }
 
 impl Default for Metrics {
@@ -190,9 +196,13 @@ impl Metrics {
             conntrack_sweeps: Counter::default(),
             last_sync_timestamp: FloatGauge::default(),
             names: NamesMetrics::default(),
+            of_policies: PolicyMetrics::default(),
+            sinks: SinkMetrics::default(),
         };
         metrics.register(&mut registry);
         metrics.names.register(&mut registry);
+        metrics.of_policies.register(&mut registry);
+        metrics.sinks.register(&mut registry);
         metrics.begin_at_zero();
         Self { registry: Arc::new(registry), ..metrics }
     }

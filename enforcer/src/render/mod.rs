@@ -18,7 +18,7 @@ use netsim_shared::policy::Direction;
 pub use peers::group_of_chain;
 use peers::{Out, Peers};
 use rustc_hash::FxHashSet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -135,6 +135,10 @@ pub struct Renderer {
     /// Of the compiled form that the sets were made of.
     epoch: Option<u64>,
     local_pods: usize,
+    /// The groups of the node's pods.
+    groups: BTreeSet<(Direction, GroupId)>,
+    /// How often all was made.
+    makings: u64,
     local_addresses: FxHashSet<IpAddr>,
     ingress: Peers,
     egress: Peers,
@@ -162,6 +166,8 @@ impl Renderer {
             stamp,
             epoch: None,
             local_pods: 0,
+            groups: BTreeSet::new(),
+            makings: 0,
             local_addresses: FxHashSet::default(),
             ingress: Peers::default(),
             egress: Peers::default(),
@@ -183,6 +189,12 @@ impl Renderer {
     /// How many pods of this node are known.
     pub fn local_pods(&self) -> usize {
         self.local_pods
+    }
+
+    /// The groups that pods of this node are in, by the numbers of the compiled form that was rendered last; and a
+    /// number that is another one when they, or policies, may be others.
+    pub fn groups(&self) -> (u64, impl Iterator<Item = (Direction, GroupId)> + '_) {
+        (self.makings, self.groups.iter().copied())
     }
 
     /// How many sets of peers there are, both directions together.
@@ -273,6 +285,9 @@ impl Renderer {
         let sets = sets.into_iter().flat_map(|(direction, peers)| peers.names_sets(compiled.side(direction)));
         self.names = sets.collect();
         self.local_pods = locals.len();
+        let groups = |local: &Local| Direction::ALL.map(|direction| (direction, local.group(direction)));
+        self.groups = locals.iter().flat_map(groups).collect();
+        self.makings += 1;
         self.local_addresses = locals.iter().flat_map(Local::addresses).collect();
         self.epoch = Some(compiled.epoch());
     }
