@@ -195,11 +195,9 @@ impl Agent {
             verify_interval: Duration::from_millis(200),
             flow_interval: Duration::from_secs(1),
             manage_sysctls: true,
-            flow_interval: Duration::from_millis(200),
             netns: Some(netns),
             names,
             learning,
-            flow_interval: Duration::from_secs(10),
         };
         Agent::start(config, kernel)
     }
