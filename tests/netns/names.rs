@@ -193,7 +193,6 @@ impl Agent {
             table: "netsim".to_owned(),
             coalesce: Duration::from_millis(1),
             verify_interval: Duration::from_millis(200),
-            flow_interval: Duration::from_secs(1),
             manage_sysctls: true,
             netns: Some(netns),
             names,
