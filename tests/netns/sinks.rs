@@ -158,9 +158,6 @@ fn generation() {
         let labels = r#"kind="networkpolicies",namespace="x",policy="only""#;
         format!("netsim_enforcer_policy_programmed_generation{{{labels}}} {generation}")
     };
-    assert_eq!((shown(one), shown(two)), (vec![], vec![line(1)]));
-    cluster.change(&["node-2"], |api| api.apply(only(443)));
-    assert_eq!(shown(two), [line(2)]);
     let until = |lines: &[String]| {
         let deadline = Instant::now() + PATIENCE;
         while shown(two) != lines {
@@ -168,6 +165,11 @@ fn generation() {
             std::thread::sleep(Duration::from_millis(10));
         }
     };
+    // What is in the log is in the kernel, and in the metrics a moment later.
+    until(&[line(1)]);
+    assert_eq!(shown(one), [""; 0]);
+    cluster.change(&["node-2"], |api| api.apply(only(443)));
+    until(&[line(2)]);
     // Another text that says the same needs no commit.
     let before = two.programmed();
     let mut same = only(443);
@@ -179,7 +181,7 @@ fn generation() {
     let mut unreadable = only(443);
     unreadable["spec"]["ingress"] = json!([{"form": []}]);
     cluster.change(&["node-2"], |api| api.apply(unreadable));
-    assert_eq!(shown(two), [line(4)]);
+    until(&[line(4)]);
     assert_eq!(two.metric("netsim_enforcer_unreadable_objects_total"), 1.0);
     // It goes with the pod that it binds, and with itself.
     let labels = |app: &str| {
