@@ -13,7 +13,7 @@ use netsim_shared::net::Family;
 use netsim_shared::ports::Protocol;
 use netsim_testkit::netns::{Fabric, Layout, Place, Wiring};
 use rustix::net::netlink::{self, SocketAddrNetlink};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
@@ -551,7 +551,9 @@ fn nobody(wiring: Wiring) {
 
 /// A listener of the queue that ends as a killed process does.
 fn bare_listener() -> rustix::fd::OwnedFd {
-    let socket = rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, Some(netlink::NETFILTER));
+    // No program that another test starts meanwhile may inherit it: it would keep the queue.
+    let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, Some(netlink::NETFILTER));
     let socket = socket.expect("a socket");
     rustix::net::bind(&socket, &SocketAddrNetlink::new(0, 0)).expect("an address");
     // nfnetlink_queue's message 2: bind (attribute 1), copy packets (attribute 2).

@@ -4,14 +4,15 @@
 
 mod domains;
 mod light;
+mod pod_events;
 mod real;
 mod reports;
 
 use futures::StreamExt;
 use netsim_enforcer::watch::{Update, Watched, connect, watch};
 use netsim_shared::cluster::Key;
-use netsim_shared::object::{Object, Pod};
-use netsim_shared::policy::NetworkPolicy;
+use netsim_shared::object::{Life, Object, Pod};
+use netsim_shared::policy::{NetworkPolicy, PolicyKind};
 use netsim_testkit::apiserver::ApiServer;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
@@ -475,9 +476,13 @@ fn an_unreadable_policy_closes_what_it_selects() {
     server.apply(policy("watched", bad));
     let came = updates.until("the unreadable", |update| matches!(update, Update::Unreadable { .. }));
     unreadable(&came, "watched");
+    // Which text it is, is told of each.
+    assert!(matches!(came[0], Update::Identified { kind: PolicyKind::NetworkPolicy, generation: 2, .. }), "{came:#?}");
     server.apply(policy("watched", good));
+    assert!(matches!(updates.next(), Update::Identified { generation: 3, .. }));
     assert_eq!(policy_of(&updates.next()), Some(&before));
     server.apply(policy("watched", json!({"podSelector": {"matchLabel": {"app": "web"}}})));
+    assert!(matches!(updates.next(), Update::Identified { generation: 4, .. }));
     let whole = updates.next();
     assert!(policy_of(&whole).is_some_and(|policy| policy.pod_selector.matches(&Default::default())), "{whole:#?}");
 }

@@ -127,9 +127,9 @@ impl<K: Kind> Watching<K> {
 
     fn apply(&mut self, thin: Thin<K>) {
         let (kind, key) = (Self::KIND, thin.key());
-        if let (Watched::DomainPolicies, Some(uid)) = (kind, &thin.meta.uid) {
+        if let (Some(kind), Some(uid)) = (K::POLICY, &thin.meta.uid) {
             let (key, generation) = (thin.own_key(), thin.meta.generation.unwrap_or_default());
-            self.out.push_back(Update::Identified { key, uid: uid.as_str().into(), generation });
+            self.out.push_back(Update::Identified { kind, key, uid: uid.as_str().into(), generation });
         }
         let reading = thin.reading;
         self.out.extend(reading.object.map(Update::Apply));

@@ -107,8 +107,10 @@ pub enum Update {
     /// A list is complete: exactly these exist of the kind, everything else of it is gone. Until
     /// then what was known before stays true. The kind is in sync from here on.
     Listed(Watched, HashSet<Key>),
-    /// Which text of an EgressDomainPolicy the next update is about, for those who report about it.
+    /// Which text of a policy the next update of its kind is about, for those who report about it.
     Identified {
+        /// Its kind.
+        kind: PolicyKind,
         /// Its namespace and its own name, as the API server has them.
         key: Key,
         /// Which object of that name.

@@ -167,8 +167,8 @@ impl Store {
     }
 
     /// Creates or replaces an object as it is given, but for its revision and, if it has none, its
-    /// UID: a new one when it is created, the old one when it is replaced. Custom objects have a
-    /// generation, which counts what their spec was, and keep the status that they had.
+    /// UID: a new one when it is created, the old one when it is replaced. Policies and custom objects
+    /// have a generation, which counts what their spec was; custom objects keep the status that they had.
     pub fn apply(&mut self, mut object: Value) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (api_version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
@@ -186,17 +186,20 @@ impl Store {
         let change = if before.is_some() { Change::Modified } else { Change::Added };
         let fresh = || format!("00000000-0000-4000-8000-{:012x}", self.revision);
         let uid = before.map_or_else(fresh, |before| text(&before["metadata"]["uid"]));
+        let typed = self.kinds[index].typed;
+        let is_counted = !typed || kind == "NetworkPolicy";
         let mut generation = 1;
-        if let Some(before) = before.filter(|_| !self.kinds[index].typed) {
+        if let Some(before) = before.filter(|_| is_counted) {
             generation = before["metadata"]["generation"].as_i64().unwrap_or(1);
             generation += i64::from(before["spec"] != object["spec"]);
-            if let (Some(status), None) = (before.get("status"), object.get("status")) {
-                object["status"] = status.clone();
-            }
+        }
+        if let Some(status) = before.filter(|_| !typed && object.get("status").is_none()).and_then(|b| b.get("status"))
+        {
+            object["status"] = status.clone();
         }
         if let Some(metadata) = object["metadata"].as_object_mut() {
             metadata.entry("uid").or_insert(uid.into());
-            if !self.kinds[index].typed {
+            if is_counted {
                 metadata.entry("generation").or_insert(generation.into());
             }
             metadata.insert("resourceVersion".to_owned(), self.revision.to_string().into());
