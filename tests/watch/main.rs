@@ -11,7 +11,7 @@ mod reports;
 use futures::StreamExt;
 use netsim_enforcer::watch::{Update, Watched, connect, watch};
 use netsim_shared::cluster::Key;
-use netsim_shared::object::{Life, Object, Pod};
+use netsim_shared::object::{Object, Pod};
 use netsim_shared::policy::{NetworkPolicy, PolicyKind};
 use netsim_testkit::apiserver::ApiServer;
 use serde_json::{Value, json};
