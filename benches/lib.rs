@@ -6,7 +6,6 @@ use netsim_enforcer::watch::{Update, Watched};
 use netsim_shared::cluster::Key;
 use netsim_shared::compile::Modes;
 use netsim_shared::object::Object;
-use netsim_testkit::realistic::{STAGES, stage};
 use netsim_testkit::synthetic::{Synthetic, read};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -32,18 +31,6 @@ pub fn cluster_of_nodes(pods: usize) -> Synthetic {
 /// A cluster on as many nodes as it takes.
 pub fn on_nodes(cluster: Synthetic, pods_of_node: usize) -> Synthetic {
     Synthetic { nodes: cluster.pods.div_ceil(pods_of_node), ..cluster }
-}
-
-/// The lengths of the lines that a watch of unfinished pods sends of a pod, one for each of its [`STAGES`]: at the last
-/// one it has finished, and is told as deleted, as it was.
-pub fn life(pod: &Value, i: usize) -> Vec<usize> {
-    let line = |event: &str, object: Value| json!({"type": event, "object": object}).to_string().len() + 1;
-    let events = STAGES.iter().enumerate().map(|(at, name)| match at {
-        0 => line("ADDED", stage(pod, i, name)),
-        at if at + 1 == STAGES.len() => line("DELETED", stage(pod, i, STAGES[at - 1])),
-        _ => line("MODIFIED", stage(pod, i, name)),
-    });
-    events.collect()
 }
 
 /// How rulesets of [`NODE`] are made.

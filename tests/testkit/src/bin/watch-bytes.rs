@@ -1,11 +1,12 @@
 //! What the API server sends to one agent: how large pods are and what of them is used, the first list, plain and
 //! compressed, and the events of a pod's life. Bytes of JSON, without a server and without timing.
 
-use netsim_benches::{cluster_of_nodes, life};
 use netsim_testkit::apiserver::packed;
-use netsim_testkit::realistic::{STAGES, dressed};
+use netsim_testkit::realistic::{STAGES, dressed, life};
+use netsim_testkit::synthetic::Synthetic;
 use serde_json::{Value, json};
 
+/// How many pods the cluster has, unless the first argument says it.
 const PODS: usize = 50_000;
 /// How many objects a page of a list has.
 const PAGE: usize = 500;
@@ -65,8 +66,9 @@ fn namespace(plain: &Value) -> Value {
 }
 
 fn main() {
-    let cluster = cluster_of_nodes(PODS);
-    let sample: Vec<Value> = (0..1000).map(|i| dressed(&cluster.pod(i * PODS / 1000), i)).collect();
+    let pods = std::env::args().nth(1).and_then(|pods| pods.parse().ok()).unwrap_or(PODS);
+    let cluster = Synthetic { nodes: pods.div_ceil(110), ..Synthetic::new(pods, pods / 100, 10) };
+    let sample: Vec<Value> = (0..1000).map(|i| dressed(&cluster.pod(i * pods / 1000), i)).collect();
     let mean = |size: &dyn Fn(&Value) -> usize| sample.iter().map(size).sum::<usize>() / sample.len();
     let size = mean(&|pod| pod.to_string().len());
     println!("| of a pod | bytes | share |\n| --- | --- | --- |");

@@ -6,14 +6,13 @@
 //! controller: a change waits until its slice is written, a slice is written no sooner than a pause after its first
 //! change, and there are so many writes a second.
 
-use netsim_benches::{life, on_nodes};
 use netsim_shared::cluster::ClusterIndex;
 use netsim_shared::compile::side::{NOT_ISOLATED, TermId};
 use netsim_shared::compile::{Compiled, Entry, Modes};
 use netsim_shared::object::Object;
 use netsim_shared::policy::Direction;
 use netsim_testkit::apiserver::packed;
-use netsim_testkit::realistic::dressed;
+use netsim_testkit::realistic::{dressed, life};
 use netsim_testkit::synthetic::Synthetic;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -90,8 +89,8 @@ struct Cluster {
 impl Cluster {
     /// `narrow`: without the policies whose peers are in (nearly) all namespaces.
     fn new(pods: usize, narrow: bool) -> Self {
-        let synthetic = on_nodes(Synthetic::new(pods, pods / 100, 10), PODS_OF_NODE);
-        let nodes = synthetic.nodes;
+        let nodes = pods.div_ceil(PODS_OF_NODE);
+        let synthetic = Synthetic { nodes, ..Synthetic::new(pods, pods / 100, 10) };
         let broad = |object: &Object| match object {
             Object::NetworkPolicy(policy) => ["web-public", "db-egress", "cache-range"].contains(&&*policy.name),
             _ => false,
