@@ -2,6 +2,7 @@
 //! process into a private network namespace before anything else happens.
 
 mod change;
+mod chaos;
 mod cluster;
 mod explain;
 mod fabric_test;
@@ -32,6 +33,7 @@ fn main() {
         flows::trials,
         sinks::trials,
         explain::trials,
+        chaos::trials,
         soak::trials,
     ];
     let trials = modules.iter().flat_map(|trials| trials()).collect();
