@@ -34,6 +34,7 @@ pub fn updates<K: Kind>(client: &Client, config: Config) -> impl Stream<Item = U
         listed: HashSet::new(),
         known: 0,
         failing: false,
+        silent: false,
         backoff: Backoff::default(),
         presence: Presence::Unknown,
         absences: Backoff::up_to(ABSENT),
@@ -55,6 +56,8 @@ struct Watching<K: Kind> {
     known: usize,
     /// A failure was told, and no recovery yet.
     failing: bool,
+    /// Nothing has come since a watch was given up because it was silent.
+    silent: bool,
     backoff: Backoff,
     /// Of a kind that a cluster may not have.
     presence: Presence,
@@ -101,6 +104,7 @@ impl<K: Kind> Watching<K> {
     }
 
     fn take(&mut self, event: Event<Thin<K>>) {
+        self.silent = false;
         match event {
             Event::Init => self.listed.clear(),
             Event::InitApply(thin) => {
@@ -156,7 +160,10 @@ impl<K: Kind> Watching<K> {
             *times = 0;
         }
         let mut retry_in = self.backoff.pause();
-        if has_lost_its_place(error) {
+        // The server is silent, too, when its versions have started over and it waits for the one that it is asked
+        // to go on from. After a connection that died in silence the next one speaks.
+        let silent_again = is_silence(error) && std::mem::replace(&mut self.silent, true);
+        if silent_again || has_lost_its_place(error) {
             self.start_over();
             // The same has happened to all nodes.
             retry_in = retry_in.max(Backoff::at_random(before_list(self.known)));
@@ -215,7 +222,24 @@ impl<K: Kind> Watching<K> {
 fn has_lost_its_place(error: &watcher::Error) -> bool {
     // A line that is no event is taken for a status when it can be, since all fields of that are optional.
     let unread = matches!(error, watcher::Error::WatchFailed(Error::SerdeError(_) | Error::Api(_)));
-    unread || status_of(error).is_some_and(|status| status.code == 410)
+    unread || status_of(error).is_some_and(|status| status.code == 410 || is_of_the_future(status))
+}
+
+/// Whether the server has not come to the revision that a watch was to go on from: it was restored from a backup.
+fn is_of_the_future(status: &Status) -> bool {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    // Not every server gives a cause; the message is the same in all of them.
+    causes.any(|cause| cause.reason == "ResourceVersionTooLarge")
+        || status.code == 504 && status.message.contains("Too large resource version")
+}
+
+/// Whether a watch was given up because nothing came on it for too long.
+fn is_silence(error: &watcher::Error) -> bool {
+    let watcher::Error::WatchFailed(Error::ReadEvents(error)) = error else { return false };
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |error| error.source()).any(|error| {
+        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+    })
 }
 
 /// What the server said, if it was the server that refused.
