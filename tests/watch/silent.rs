@@ -38,21 +38,6 @@ fn a_connection_that_is_silent_is_given_up_and_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_server_whose_revisions_started_over_and_that_is_silent_is_listed_again() {
-    let server = ApiServer::start(cluster(2));
-    let backup = server.backup();
-    server.apply(pod("newer"));
-    (0..20).for_each(|_| server.apply(pod("newer")));
-    let mut updates = impatient(&server);
-    let first = updates.sync(&server);
-    assert_eq!(listed(&first, Watched::Pods), [keys("a", ["p00000", "p00001", "newer"])]);
-    server.await_revisions();
-    server.restart_from(&backup);
-    let came = updates.until("a list", |update| matches!(update, Update::Listed(Watched::Pods, _)));
-    assert_eq!(listed(&came, Watched::Pods), [keys("a", ["p00000", "p00001"])]);
-}
-
-#[test]
 fn a_server_whose_revisions_started_over_and_that_says_so_is_listed_again() {
     let server = ApiServer::start(cluster(2));
     let backup = server.backup();

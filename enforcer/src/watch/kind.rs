@@ -34,7 +34,6 @@ pub fn updates<K: Kind>(client: &Client, config: Config) -> impl Stream<Item = U
         listed: HashSet::new(),
         known: 0,
         failing: false,
-        silent: false,
         backoff: Backoff::default(),
         presence: Presence::Unknown,
         absences: Backoff::up_to(ABSENT),
@@ -56,8 +55,6 @@ struct Watching<K: Kind> {
     known: usize,
     /// A failure was told, and no recovery yet.
     failing: bool,
-    /// Nothing has come since a watch was given up because it was silent.
-    silent: bool,
     backoff: Backoff,
     /// Of a kind that a cluster may not have.
     presence: Presence,
@@ -104,7 +101,6 @@ impl<K: Kind> Watching<K> {
     }
 
     fn take(&mut self, event: Event<Thin<K>>) {
-        self.silent = false;
         match event {
             Event::Init => self.listed.clear(),
             Event::InitApply(thin) => {
@@ -160,10 +156,7 @@ impl<K: Kind> Watching<K> {
             *times = 0;
         }
         let mut retry_in = self.backoff.pause();
-        // The server is silent, too, when its versions have started over and it waits for the one that it is asked
-        // to go on from. After a connection that died in silence the next one speaks.
-        let silent_again = is_silence(error) && std::mem::replace(&mut self.silent, true);
-        if silent_again || has_lost_its_place(error) {
+        if has_lost_its_place(error) {
             self.start_over();
             // The same has happened to all nodes.
             retry_in = retry_in.max(Backoff::at_random(before_list(self.known)));
@@ -231,15 +224,6 @@ fn is_of_the_future(status: &Status) -> bool {
     // Not every server gives a cause; the message is the same in all of them.
     causes.any(|cause| cause.reason == "ResourceVersionTooLarge")
         || status.code == 504 && status.message.contains("Too large resource version")
-}
-
-/// Whether a watch was given up because nothing came on it for too long.
-fn is_silence(error: &watcher::Error) -> bool {
-    let watcher::Error::WatchFailed(Error::ReadEvents(error)) = error else { return false };
-    let first: &(dyn std::error::Error + 'static) = error;
-    std::iter::successors(Some(first), |error| error.source()).any(|error| {
-        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
-    })
 }
 
 /// What the server said, if it was the server that refused.

@@ -287,12 +287,6 @@ impl ApiServer {
         self.state.change(|shared| shared.faults.expires_by_status = true);
     }
 
-    /// From now on takes watches from revisions that have not come yet, and says nothing on them until then, rather
-    /// than refuse them.
-    pub fn await_revisions(&self) {
-        self.state.change(|shared| shared.faults.awaits_revisions = true);
-    }
-
     /// Ends each open watch of a resource, by its plural, in the middle of the line that it says next.
     pub fn cut_next_line(&self, plural: &str, cut: Cut) {
         self.state.change(|shared| shared.control.truncations.push((plural.to_owned(), cut)));

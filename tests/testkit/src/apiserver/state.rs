@@ -42,8 +42,6 @@ pub struct Faults {
     pub turned_away: (usize, u32),
     /// Requests with a continue token get 500.
     pub failing_continues: bool,
-    /// Watches from a revision that has not come yet are taken, and silent until it has.
-    pub awaits_revisions: bool,
     /// Nothing is answered and nothing is sent, and connections stay.
     pub frozen: bool,
     /// How many bytes are sent at a time, and the pause before each.
@@ -214,7 +212,7 @@ impl Shared {
             return failure(422, "Invalid", message);
         }
         let asked = query.revision.unwrap_or(0);
-        if asked > self.store.revision() && !self.faults.awaits_revisions {
+        if asked > self.store.revision() {
             let message = format!("Too large resource version: {asked}, current: {}", self.store.revision());
             return too_large_revision(&message);
         }

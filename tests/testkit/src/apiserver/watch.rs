@@ -185,10 +185,6 @@ impl Watch {
         if self.seen == u64::MAX {
             return Some(Next::End);
         }
-        // A revision that has not come yet is waited for.
-        if self.seen > store.revision() {
-            return None;
-        }
         if self.seen < store.compacted() {
             let text = format!("too old resource version: {} ({})", self.seen, store.compacted());
             // Nothing follows an error.
