@@ -59,6 +59,8 @@ Examples:
     Status(Status),
     /// Take our table out of the kernel: from then on nothing is enforced on this node
     Cleanup(Cleanup),
+    /// Load br_netfilter and make the bridge settings that enforcement needs, once
+    PrepareNode(PrepareNode),
 }
 
 /// How rulesets are made.
@@ -344,6 +346,17 @@ pub struct Cleanup {
     /// The bits of the connection mark that were the enforcer's; they are cleared
     #[arg(long, value_name = "MASK", default_value = "0xffff0000", value_parser = mark_mask)]
     pub mark_mask: u32,
+    /// Stay until told to stop, for a DaemonSet, whose containers have to
+    #[arg(long)]
+    pub stay: bool,
+}
+
+/// `prepare-node`
+#[derive(Debug, Clone, Args)]
+pub struct PrepareNode {
+    /// Where the root of the node is mounted: its modprobe and its /proc are used [default: the own one]
+    #[arg(long, value_name = "PATH")]
+    pub root: Option<PathBuf>,
 }
 
 fn node_name(text: &str) -> Result<String, String> {

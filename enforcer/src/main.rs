@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => commands::verify::run(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Cleanup(args) => commands::cleanup::run(&args),
+        Command::PrepareNode(args) => commands::prepare_node::run(&args),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {
         failure.0.iter().for_each(|line| eprintln!("{line}"));

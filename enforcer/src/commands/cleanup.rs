@@ -1,6 +1,6 @@
 //! `netsim-enforcer cleanup`: nothing of ours is left in the kernel.
 
-use super::{Failure, OK, print};
+use super::{Failure, OK, print, told_to_stop};
 use crate::args::Cleanup;
 use crate::kernel::{Netlink, Ownership, enter};
 use crate::transaction::{Op, Transaction};
@@ -23,5 +23,20 @@ pub fn run(args: &Cleanup) -> Result<u8, Failure> {
     }
     let cleared = netlink.clear_marks(args.mark_mask, 0).map_err(Failure::new)?;
     print(&format!("cleared the marks of {cleared} connections\n"))?;
+    if args.stay {
+        stay()?;
+    }
     Ok(OK)
+}
+
+/// Until SIGTERM or SIGINT. As the first process of a container it has to ask for them: the kernel
+/// does not give that one what it does not handle.
+fn stay() -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
+    runtime.block_on(async {
+        let end = told_to_stop()?;
+        print("staying until told to stop\n")?;
+        end.await;
+        Ok(())
+    })
 }

@@ -1,6 +1,7 @@
 //! One file a command. Each gives the exit code, or what went wrong.
 
 pub mod cleanup;
+pub mod prepare_node;
 pub mod render;
 pub mod run;
 pub mod status;
@@ -9,6 +10,7 @@ pub mod verify;
 use netsim::load::LoadError;
 use std::fmt;
 use std::io::Write;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Why a command could not do what it was asked: lines for standard error.
 #[derive(Debug)]
@@ -33,6 +35,17 @@ pub const OK: u8 = 0;
 pub const DIFFERS: u8 = 1;
 /// Not done.
 pub const CANNOT: u8 = 2;
+
+/// What ends a program that stays: SIGTERM or SIGINT, caught from now on.
+fn told_to_stop() -> Result<impl Future<Output = ()>, Failure> {
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate()).map_err(Failure::new)?,
+        signal(SignalKind::interrupt()).map_err(Failure::new)?,
+    );
+    Ok(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    })
+}
 
 /// Writes an answer. A reader that has seen enough, as `head` has, is no failure.
 fn print(text: &str) -> Result<(), Failure> {

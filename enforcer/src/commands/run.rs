@@ -1,6 +1,6 @@
 //! `netsim-enforcer run`: the agent.
 
-use super::{Failure, OK};
+use super::{Failure, OK, told_to_stop};
 use crate::agent::{self, Config, Reports};
 use crate::args::Run;
 use crate::kernel::{Kernel, Ownership};
@@ -8,7 +8,6 @@ use crate::observe::{self, Observed};
 use crate::watch;
 use netsim_shared::compile::Modes;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// How old the last beat of the loop may be for the process to be called alive. A first compile of
 /// a large cluster is much shorter.
@@ -39,13 +38,7 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
         heartbeat: reports.heartbeat.clone(),
         heartbeat_limit: HEARTBEAT_LIMIT,
     };
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate()).map_err(Failure::new)?,
-        signal(SignalKind::interrupt()).map_err(Failure::new)?,
-    );
-    let end = async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    };
+    let end = told_to_stop()?;
     let address = listener.local_addr().unwrap_or(args.listen);
     tokio::spawn(observe::serve(listener, observed, std::future::pending()));
     let options = args.ruleset.options();

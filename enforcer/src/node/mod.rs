@@ -118,6 +118,30 @@ pub fn prepare(options: Options) -> Checked {
     Node::new(options).check(Depth::Full)
 }
 
+/// Makes the settings of bridges, whether one carries pods or not: what was changed, and what is still
+/// not as it has to be.
+pub fn bridge_settings() -> (Vec<Change>, Vec<String>) {
+    let mut node = Node::new(Options::new(""));
+    let mut changes = Vec::new();
+    let filter = match facts::bridge_filter(&node.sysctls) {
+        Ok(None) if load_bridge_filter() => {
+            changes.push(Change::Loaded("br_netfilter"));
+            facts::bridge_filter(&node.sysctls)
+        }
+        read => read,
+    };
+    let filter = match filter {
+        Ok(Some(filter)) => filter,
+        Ok(None) => return (Vec::new(), vec!["`br_netfilter` is not loaded, and `modprobe` did not".to_owned()]),
+        Err(error) => return (changes, vec![format!("cannot read the settings of bridges: {error}")]),
+    };
+    let mut facts = Facts { bridge_filter: Some(filter), ..Facts::default() };
+    let mut refused = RefusedSettings::new();
+    node.make_settings(&mut facts, &mut refused, &mut changes);
+    let left = refused.iter().map(|(path, error)| format!("cannot set `{}`: {error}", dotted(path))).collect();
+    (changes, left)
+}
+
 /// A node that is looked after.
 #[derive(Debug)]
 pub struct Node {
