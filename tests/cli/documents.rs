@@ -11,6 +11,7 @@
 //! <!-- test: git -->             the folder is a git repository, and its branch origin/main has the same
 //! <!-- test: needs lint -->      not run before there is that command; then the marker has to go
 //! <!-- test: enforcer -->        run by the enforcer's tests, which have its program
+//! <!-- test: e2e -->             run by the end-to-end tests, which have a cluster
 //! <!-- test: skip: WHY -->       not run
 //! ```
 //!
@@ -63,7 +64,7 @@ impl How {
                 }
                 Some(("needs", _)) => how.skipped = true,
                 Some(("skip:", why)) if EXCUSES.contains(&why) => how.skipped = true,
-                None if marker == "enforcer" => how.skipped = true,
+                None if marker == "enforcer" || marker == "e2e" => how.skipped = true,
                 None if marker == "cluster" => how.cluster = true,
                 None if marker == "git" => how.git = true,
                 _ => match PROGRAMS.iter().find(|(name, _)| name == marker) {

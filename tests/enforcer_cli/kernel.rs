@@ -1,6 +1,6 @@
 //! What is printed and what is put into the kernel are the same; `verify` and `cleanup` on a kernel.
 
-use crate::run::{CLUSTER, Namespace, enforcer};
+use crate::run::{Answer, CLUSTER, Namespace, PROGRAM, Scratch, enforcer, quiet, run};
 use crate::{Test, assert_answer};
 use clap::Parser;
 use netsim_enforcer::args::{Cli, Command};
@@ -8,14 +8,18 @@ use netsim_enforcer::commands::render::Desired;
 use netsim_enforcer::kernel::{Kernel, Ownership};
 use netsim_enforcer::transaction::replace;
 use netsim_testkit::command::{root, words};
+use rustix::process::{Pid, Signal};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-pub const TESTS: [Test; 5] = [
+pub const TESTS: [Test; 7] = [
     ("text_and_netlink_make_the_same_table", text_and_netlink_make_the_same_table),
     ("a_text_takes_the_place_of_the_one_before", a_text_takes_the_place_of_the_one_before),
     ("verify_finds_what_was_changed", verify_finds_what_was_changed),
     ("verify_knows_the_options", verify_knows_the_options),
     ("cleanup_leaves_nothing_of_ours", cleanup_leaves_nothing_of_ours),
+    ("cleanup_that_stays_ends_when_told", cleanup_that_stays_ends_when_told),
+    ("a_node_is_prepared_once", a_node_is_prepared_once),
 ];
 
 const NODE_1: &str = "-f tests/enforcer_cli/data/cluster.yaml --node-name node-1";
@@ -150,4 +154,53 @@ fn cleanup_leaves_nothing_of_ours() {
     owner.commit(replace(false, &netsim_enforcer::ruleset::Ruleset::default())).wait().unwrap();
     assert_answer!("cleanup-owned", namespace.enforcer("cleanup").exits(2));
     drop(owner);
+}
+
+/// What a DaemonSet needs: it is clean first, then stays, and ends well.
+fn cleanup_that_stays_ends_when_told() {
+    let namespace = Namespace::new();
+    commit(&namespace, NODE_1);
+    let mut command = quiet(PROGRAM);
+    let mut child = command.args(["cleanup", "--stay", "--netns", &namespace.path()]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert_eq!(lines.next().unwrap(), "deleted table `inet netsim`: nothing is enforced on this node any more");
+    assert!(lines.any(|line| line == "staying until told to stop"));
+    assert_eq!(namespace.nft("list ruleset").out, "");
+    rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+/// In a network namespace of its own, whose settings are those of no other.
+fn a_node_is_prepared_once() {
+    let namespace = Namespace::new();
+    let root = Scratch::new();
+    let prepare = |arguments: &str| {
+        let line = format!("prepare-node {arguments}");
+        let mut command = quiet("ip");
+        command.args(["netns", "exec", namespace.name(), PROGRAM]).args(words(&line));
+        let shown = format!("netsim-enforcer {line}");
+        let answer = run(shown.trim_end(), command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"));
+        // Whether the module was there is the machine's.
+        let out = answer.out.split_inclusive('\n').filter(|line| !line.starts_with("loaded "));
+        Answer { out: out.collect(), ..answer }
+    };
+    assert_answer!("prepare-node", prepare("").exits(0));
+    assert_answer!("prepare-node-again", prepare("").exits(0));
+    assert_answer!("prepare-node-nowhere", prepare("--root /nowhere").exits(2));
+    // What is no root of a node has neither settings nor modprobe.
+    assert_answer!("prepare-node-empty", prepare(&format!("--root {}", root.path().display())).exits(1));
+    // As a container has the node: its root, and all that is mounted there.
+    let settings = root.path().join("proc");
+    std::fs::create_dir(&settings).unwrap();
+    let line = format!(
+        "mount --rbind / {0} && ip netns exec {1} {PROGRAM} prepare-node --root {0}",
+        settings.display(),
+        namespace.name()
+    );
+    run(
+        "prepare-node",
+        quiet("unshare").args(["--mount", "/bin/sh", "-ec", &line]).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+    )
+    .exits(0)
+    .says("packets between pods of a bridge pass the rules");
 }

@@ -31,6 +31,11 @@ impl Namespace {
         Self(name)
     }
 
+    /// Its name for `ip netns`.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
     /// What to give to `--netns`.
     pub fn path(&self) -> String {
         format!("/run/netns/{}", self.0)

@@ -10,7 +10,7 @@ pub const TESTS: [Test; 4] = [
     ("an_agent_that_cannot_start_says_why", an_agent_that_cannot_start_says_why),
 ];
 
-const COMMANDS: [&str; 5] = ["run", "render", "verify", "status", "cleanup"];
+const COMMANDS: [&str; 6] = ["run", "render", "verify", "status", "cleanup", "prepare-node"];
 
 fn help() {
     assert_answer!("help", enforcer("--help").exits(0));
