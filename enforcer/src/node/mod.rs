@@ -132,7 +132,9 @@ pub fn bridge_settings() -> (Vec<Change>, Vec<String>) {
     };
     let filter = match filter {
         Ok(Some(filter)) => filter,
-        Ok(None) => return (Vec::new(), vec!["`br_netfilter` is not loaded, and `modprobe` did not load it".to_owned()]),
+        Ok(None) => {
+            return (Vec::new(), vec!["`br_netfilter` is not loaded, and `modprobe` did not load it".to_owned()]);
+        }
         Err(error) => return (changes, vec![format!("cannot read the settings of bridges: {error}")]),
     };
     let mut facts = Facts { bridge_filter: Some(filter), ..Facts::default() };
