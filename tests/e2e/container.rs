@@ -17,7 +17,8 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, exit};
+use std::process::{Command, Stdio, exit};
+use std::time::Duration;
 
 /// The first arguments of this program in these parts.
 pub const OUTER: &str = "--as-container";
@@ -51,24 +52,27 @@ pub fn inside(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Makes the namespaces, starts process 1 in them, writes its number beside the plan, and ends as it
-/// ends. If whoever started this ends, all of it does.
+/// Starts process 1 of new namespaces, writes its number beside the plan, and ends as it ends. If
+/// whoever started this ends, all of it does.
 pub fn outer(plan: &Path) -> ! {
-    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC).expect("namespaces");
+    unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC).expect("namespaces");
     let program = std::env::current_exe().expect("this program");
-    let mut child = Command::new(program).arg(INNER).arg(plan).stdin(io_null()).spawn().expect("process 1");
+    let mut child = Command::new(program).arg(INNER).arg(plan).stdin(Stdio::null()).spawn().expect("process 1");
     let pid = rustix::process::Pid::from_child(&child);
     fs::write(plan.with_extension("pid"), pid.as_raw_nonzero().to_string()).expect("a file");
-    std::thread::spawn(move || {
-        _ = io::stdin().read_to_end(&mut Vec::new());
-        _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-    });
-    let ended = child.wait().expect("the end of process 1");
-    exit(ended.code().unwrap_or(137))
-}
-
-fn io_null() -> std::process::Stdio {
-    std::process::Stdio::null()
+    // A process whose children live in another namespace may have no second thread.
+    let mut starter = io::stdin();
+    rustix::io::ioctl_fionbio(&starter, true).expect("a pipe");
+    loop {
+        if let Some(ended) = child.try_wait().expect("a child") {
+            exit(ended.code().unwrap_or(137))
+        }
+        if starter.read(&mut [0]).is_ok() {
+            // It ends with nothing, as nothing is ever written.
+            _ = child.kill();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Becomes the container's program.
@@ -95,6 +99,8 @@ fn set_up(plan: &Plan) -> Result<(), String> {
     let fresh = |kind: &str, target: &str, flags: MsFlags| {
         mount(Some(kind), &root.join(target), Some(kind), flags, none).map_err(|e| format!("{kind}: {e}"))
     };
+    // Not that of the parent, whose root would move along.
+    unshare(CloneFlags::CLONE_NEWNS).map_err(|e| format!("a mount namespace: {e}"))?;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(|e| format!("private: {e}"))?;
     bind(root, root, false)?;
     fresh("proc", "proc", MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC)?;

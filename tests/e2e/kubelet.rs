@@ -4,7 +4,7 @@
 //! What they do not do: no seccomp profile, no limits of memory and CPU, no AppArmor, and all
 //! images are the one that `deploy/image/collect.sh` makes, under whatever tag.
 
-use crate::container::{self, INNER, OUTER, Plan, inside};
+use crate::container::{OUTER, Plan, inside};
 use crate::pod::{self, Image, Node, Probe};
 use crate::relay::{Gate, Relay};
 use crate::server::{SYSTEM, Server, eventually};
@@ -556,10 +556,4 @@ impl Drop for Container {
             _ = child.wait();
         }
     }
-}
-
-/// What of this program is the program of a container.
-pub fn is_part(words: &[String]) -> bool {
-    let parts = [OUTER, INNER, container::EXEC];
-    words.get(1).is_some_and(|word| parts.contains(&word.as_str()))
 }

@@ -37,9 +37,9 @@ impl Image {
     /// Reads the last stage of a Dockerfile.
     pub fn read(root: PathBuf, dockerfile: &str) -> Self {
         let mut image = Image { root, ..Image::default() };
-        for line in dockerfile.lines() {
+        let (_, last) = dockerfile.rsplit_once("\nFROM ").expect("stages");
+        for line in last.lines() {
             match line.split_once(' ') {
-                Some(("FROM", _)) => image = Image { root: image.root, ..Image::default() },
                 Some(("ENTRYPOINT", words)) => image.entrypoint = serde_json::from_str(words).expect("a list"),
                 Some(("ENV", pair)) => {
                     let (name, value) = pair.split_once('=').expect("NAME=VALUE");

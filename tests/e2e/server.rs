@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 /// How long anything may take before a test gives up: the machine may be a busy one.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The namespace that the manifests make.
 pub const SYSTEM: &str = "netsim-system";
@@ -134,7 +134,7 @@ impl Server {
         match self.ask("GET", path, "application/json", None) {
             Ok(object) => Some(object),
             Err(Refused { code: 404, .. }) => None,
-            Err(refused) => panic!("GET {path}: {refused:?}"),
+            Err(refused) => panic!("GET {path}: {} {}", refused.code, refused.message),
         }
     }
 

@@ -60,6 +60,8 @@ pub struct World {
     pub members: Vec<Member>,
     /// Of which families the server holds addresses of pods.
     pub families: Vec<Family>,
+    /// Of which families it holds ranges of nodes: only where pods may be is known, all others are closed.
+    ranges: Vec<Family>,
     _clear: Clear,
     pub folder: Scratch,
 }
@@ -70,6 +72,18 @@ impl Drop for Clear {
     fn drop(&mut self) {
         // As it stands when a test failed, too.
         self.0.clear(&self.1);
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.kubelets.log();
+            let last: Vec<&str> = log.lines().rev().take(60).collect();
+            eprintln!("the last lines of containers:\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            let pods = self.shell.run("kubectl -n netsim-system describe pods");
+            eprintln!("{}", pods.out);
+        }
     }
 }
 
@@ -87,8 +101,9 @@ impl World {
         let node = |n: u8| format!("netsim-e2e-{id}-{n}");
         let layout = Layout::new().node(node(1), Wiring::Routed).node(node(2), Wiring::Bridged);
         let fabric = Fabric::build(&layout);
+        let mut ranges = Family::ALL.to_vec();
         for n in [1, 2] {
-            server.create("/api/v1/nodes", &json!({
+            let kept = server.create("/api/v1/nodes", &json!({
                 "apiVersion": "v1", "kind": "Node",
                 "metadata": {
                     "name": node(n),
@@ -97,6 +112,12 @@ impl World {
                 "spec": {"podCIDR": format!("10.244.{n}.0/24"),
                     "podCIDRs": [format!("10.244.{n}.0/24"), format!("fd00:244:{n:x}::/64")]},
             }));
+            if kept["spec"]["podCIDRs"].as_array().map_or(0, Vec::len) < 2 {
+                ranges = vec![Family::V4];
+            }
+        }
+        if ranges.len() < 2 {
+            println!("LEFT OUT: IPv6 of new pods: this API server keeps one range of a node only");
         }
         let kubelets = Kubelets::start(&server, &fabric, &outside.relay, folder.path());
         let shell = Shell::new(&server, folder.path());
@@ -108,6 +129,7 @@ impl World {
             id,
             members: Vec::new(),
             families: vec![Family::V4],
+            ranges,
             _clear: clear,
             folder,
         };
@@ -213,10 +235,10 @@ impl World {
     }
 
     /// What packets say: the pairs of pods between which all families pass, or none.
-    fn passing(&self) -> Result<BTreeSet<String>, String> {
+    fn passing(&self, families: &[Family]) -> Result<BTreeSet<String>, String> {
         let pairs = self.pairs();
         let mut found: Option<BTreeSet<String>> = None;
-        for family in &self.families {
+        for family in families {
             let probe = |(from, to): &(&Member, &Member)| {
                 Probe::tcp(&self.fabric.pod(&from.name), self.fabric.pod(&to.name).at(*family, PORT))
             };
@@ -273,7 +295,7 @@ impl World {
 
     fn assert_packets(&self, what: &str, expected: &BTreeSet<String>) {
         eventually(what, || {
-            let passing = self.passing()?;
+            let passing = self.passing(&self.families)?;
             let more: Vec<_> = passing.difference(expected).collect();
             let less: Vec<_> = expected.difference(&passing).collect();
             if more.is_empty() && less.is_empty() {
@@ -287,7 +309,7 @@ impl World {
     /// Nobody reaches this pod, and it reaches nobody.
     pub fn assert_packets_closed(&self, what: &str, name: &str) {
         let of_it = |pair: &String| pair.split('>').any(|end| end == name);
-        let passing = self.passing().unwrap_or_else(|e| panic!("{what}: {e}"));
+        let passing = self.passing(&self.ranges).unwrap_or_else(|e| panic!("{what}: {e}"));
         let open: Vec<_> = passing.iter().filter(|pair| of_it(pair)).collect();
         assert!(open.is_empty(), "{what}: {open:?} pass");
     }
@@ -386,5 +408,5 @@ fn pair(from: &Member, to: &Member) -> String {
 
 /// For how long `kubectl` is to wait.
 pub fn timeout() -> String {
-    format!("--timeout={}s", 2 * PATIENCE.as_secs())
+    format!("--timeout={}s", PATIENCE.as_secs())
 }
