@@ -241,8 +241,12 @@ impl Loop {
             let status =
                 json!({"status": {"addresses": all, "conditions": [ready], "capacity": room, "allocatable": room}});
             let path = format!("/api/v1/nodes/{name}/status");
-            // The node may be about to go.
-            _ = self.server.ask("PATCH", &path, "application/strategic-merge-patch+json", Some(&status));
+            if let Err(refused) =
+                self.server.ask("PATCH", &path, "application/strategic-merge-patch+json", Some(&status))
+            {
+                // It may be about to go.
+                assert!([404, 409].contains(&refused.code), "{name} cannot tell that it lives: {refused:?}");
+            }
         }
         self.beaten = Some(Instant::now());
     }

@@ -1,16 +1,13 @@
 //! The whole life of an installation: before it, its start, changes, restarts, an upgrade, its end.
 
 use crate::server::{SYSTEM, eventually};
-use crate::world::{World, timeout};
+use crate::world::{BRIDGE, World, timeout};
 use netsim_testkit::command::root;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
 const EDP: &str = "/apis/netsim.dev/v1alpha1/namespaces";
-const BRIDGE: [&str; 2] =
-    ["/proc/sys/net/bridge/bridge-nf-call-iptables", "/proc/sys/net/bridge/bridge-nf-call-ip6tables"];
-
 /// What an operator writes: the base with a component, and the image.
 fn overlay(folder: &Path, tag: &str) -> String {
     let folder = folder.join("overlay");
@@ -61,7 +58,7 @@ fn start(world: &World) {
     world.shell.does(&format!("kubectl apply -k {overlay}"));
     world.shell.does(&format!("kubectl -n {SYSTEM} rollout status daemonset/netsim-enforcer {}", timeout()));
     let settings = world.node(2).exec(|| BRIDGE.map(|setting| fs::read_to_string(setting).expect("a setting")));
-    assert_eq!(settings.map(|value| value.trim().to_owned()), ["1", "1"], "the component of bridges did nothing");
+    assert_eq!(settings.map(|value| value.trim().to_owned()), ["1", "1", "1"], "the component of bridges did nothing");
     assert_eq!(world.agents().len(), 2);
     for n in [1, 2] {
         assert!(world.has_table(n), "node {n} has no table");
@@ -220,6 +217,6 @@ fn remove(world: &mut World) {
     world.assert_open("removed");
     world.shell.does(&format!("kubectl delete -k {} {}", cleanup.display(), timeout()));
     let overlay = overlay(world.folder.path(), "0.1.1");
-    world.shell.does(&format!("kubectl delete -k {overlay} {}", timeout()));
+    world.shell.does(&format!("kubectl delete -k {overlay} --ignore-not-found {}", timeout()));
     world.server.assert_nothing_left();
 }

@@ -55,11 +55,6 @@ impl Shell {
         }
     }
 
-    /// Whether it finds a program.
-    pub fn has(&self, program: &str) -> bool {
-        std::env::split_paths(&self.path).any(|folder| folder.join(program).exists())
-    }
-
     /// Runs lines in the root of the repository, and stops at the first that fails.
     pub fn run(&self, lines: &str) -> Printed {
         let output = Command::new("bash")

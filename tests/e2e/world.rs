@@ -24,6 +24,13 @@ pub const PORT: u16 = 80;
 /// so this is what a busy machine does by itself.
 pub const NO_OUTAGE: Duration = Duration::from_millis(1000);
 
+/// What nodes with a bridge have set at boot, or let the component `bridge` set.
+pub const BRIDGE: [&str; 3] = [
+    "/proc/sys/net/bridge/bridge-nf-call-iptables",
+    "/proc/sys/net/bridge/bridge-nf-call-ip6tables",
+    "/proc/sys/net/bridge/bridge-nf-filter-vlan-tagged",
+];
+
 struct Outside {
     target: Target,
     relay: Relay,
@@ -44,8 +51,9 @@ pub fn go_private() {
 /// A pod of a test.
 #[derive(Debug, Clone)]
 pub struct Member {
-    /// Namespace and name, and the name of its place.
+    /// The short name of its namespace.
     pub namespace: String,
+    /// Its name, which is that of its place, too.
     pub name: String,
 }
 
@@ -119,6 +127,8 @@ impl World {
         if ranges.len() < 2 {
             println!("LEFT OUT: IPv6 of new pods: this API server keeps one range of a node only");
         }
+        let bridged = fabric.node(&node(2));
+        bridged.exec(|| BRIDGE.iter().try_for_each(|setting| std::fs::write(setting, "1"))).expect("settings");
         let kubelets = Kubelets::start(&server, &fabric, &outside.relay, folder.path());
         let shell = Shell::new(&server, folder.path());
         let mut world = World {
