@@ -1,9 +1,12 @@
-//! What an agent takes in memory: the program itself, built for release, against the test API server
-//! with clusters of several sizes, in a network namespace of the bench's own. Linux only, one run a
-//! size.
+//! What an agent takes in memory and processor time, and what it is sent: the program itself, built for
+//! release, against the test API server with clusters of several sizes, in a network namespace of the
+//! bench's own. The pods are as large as those of real clusters. Linux only, one run a size.
+//!
+//! `-- --program FILE` takes a program that is built already.
 
 use netsim_benches::{NODE, cluster, cluster_of_nodes};
 use netsim_testkit::apiserver::ApiServer;
+use netsim_testkit::realistic::dressed;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -51,6 +54,14 @@ impl Agent {
         panic!("the agent does not say `{text}`:\n{}", lines.join("\n"));
     }
 
+    /// The processor time that it has taken, in seconds: Linux counts it in hundredths for programs.
+    fn cpu(&self) -> f64 {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a running agent");
+        let (_, fields) = text.rsplit_once(')').unwrap_or_default();
+        let ticks = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());
+        ticks.sum::<f64>() / 100.0
+    }
+
     /// A line of its `status`, in kB.
     fn status(&self, name: &str) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a running agent");
@@ -66,8 +77,12 @@ impl Drop for Agent {
     }
 }
 
-/// Builds the program beside this one.
+/// The program that is named, or built beside this one.
 fn program() -> PathBuf {
+    let mut args = std::env::args().skip_while(|arg| arg != "--program");
+    if let Some(program) = args.nth(1) {
+        return program.into();
+    }
     let built = Command::new(env!("CARGO")).args(["build", "--release", "-p", "netsim-enforcer"]).status();
     assert!(built.is_ok_and(|status| status.success()), "netsim-enforcer does not build");
     let here = std::env::current_exe().expect("the path of this program");
@@ -83,7 +98,8 @@ fn objects(pods: usize) -> Vec<Value> {
         return vec![node];
     }
     let cluster = cluster_of_nodes(pods);
-    cluster.namespaces().chain(cluster.pods()).chain(cluster.policies()).chain([node]).collect()
+    let pods = cluster.pods().enumerate().map(|(i, pod)| dressed(&pod, i));
+    cluster.namespaces().chain(pods).chain(cluster.policies()).chain([node]).collect()
 }
 
 fn main() {
@@ -110,6 +126,12 @@ fn main() {
             println!(
                 "{pods:>6} pods, {policies:>5} policies, {when:<22} {now:>7} kB resident ({anonymous} anonymous), {most:>7} at most, {} B a pod",
                 each.unwrap_or_default(),
+            );
+            let (pods, cpu) = (api.sent("pods"), agent.cpu());
+            println!(
+                "       {:.1} MB of pods in lists, {:.1} MB on the wire; {cpu:.2} s of processor time",
+                pods.lists as f64 / 1e6,
+                pods.lists_on_wire as f64 / 1e6,
             );
         };
         tell("in place");

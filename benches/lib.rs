@@ -25,12 +25,12 @@ pub const PODS: usize = 50_000;
 
 /// The same cluster on as many nodes as it takes.
 pub fn cluster_of_nodes(pods: usize) -> Synthetic {
-    on_nodes(cluster(pods))
+    on_nodes(cluster(pods), PODS_OF_NODE)
 }
 
 /// A cluster on as many nodes as it takes.
-pub fn on_nodes(cluster: Synthetic) -> Synthetic {
-    Synthetic { nodes: cluster.pods.div_ceil(PODS_OF_NODE), ..cluster }
+pub fn on_nodes(cluster: Synthetic, pods_of_node: usize) -> Synthetic {
+    Synthetic { nodes: cluster.pods.div_ceil(pods_of_node), ..cluster }
 }
 
 /// How rulesets of [`NODE`] are made.

@@ -227,7 +227,7 @@ fn own_policies(client: &str, server: &str) -> [Value; 2] {
 }
 
 fn cluster(policies: usize) -> Synthetic {
-    on_nodes(Synthetic::new(CLUSTER, policies / 10, 10))
+    on_nodes(Synthetic::new(CLUSTER, policies / 10, 10), netsim_benches::PODS_OF_NODE)
 }
 
 /// The pods that talk: the first two of the node. Their addresses are the same whatever the policies.

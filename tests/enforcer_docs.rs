@@ -15,8 +15,9 @@
 
 use clap::CommandFactory;
 use netsim_enforcer::args::Cli;
-use netsim_enforcer::observe::Metrics;
 use netsim_enforcer::observe::metrics::TextFormat;
+use netsim_enforcer::observe::policies::OfPolicy;
+use netsim_enforcer::observe::{ByPolicy, Metrics};
 use netsim_enforcer::render::{Options, render};
 use netsim_shared::compile::Compiled;
 use netsim_testkit::arbitrary::cluster;
@@ -158,6 +159,7 @@ fn every_option_is_in_its_table_and_no_other() {
     let shared = |command: &str| match command {
         "run" => vec!["### Ruleset options"],
         "render" | "verify" => vec!["### Ruleset options", "### Input options"],
+        "explain" => vec!["### Input options"],
         _ => vec![],
     };
     for command in Cli::command().get_subcommands().filter(|command| command.get_name() != "help") {
@@ -175,6 +177,12 @@ fn every_option_is_in_its_table_and_no_other() {
 fn every_metric_is_in_the_table_and_no_other() {
     let metrics = Metrics::new();
     metrics.will_watch("pods");
+    metrics.sink("events");
+    let of_policy = OfPolicy { kind: "networkpolicies", namespace: String::new(), policy: String::new() };
+    drop(metrics.of_policies.programmed_generation.get_or_create(&of_policy));
+    metrics.will_tell("log");
+    let policy = ByPolicy { direction: "ingress", namespace: "x".into(), policy: "p".into() };
+    drop(metrics.policy_denied_packets.get_or_create(&policy));
     let exported = metrics.encode(TextFormat::Prometheus).unwrap();
     let exported: BTreeSet<(&str, &str)> =
         exported.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();

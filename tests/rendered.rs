@@ -4,6 +4,7 @@
 //!
 //! `PROPTEST_CASES=20000 cargo test -p netsim-enforcer --test rendered` looks further.
 
+use netsim_enforcer::explain::{self, Facts, Question};
 use netsim_enforcer::render::{Changed, Options, Renderer, UnknownPods, render};
 use netsim_enforcer::ruleset::canonical::canonical;
 use netsim_enforcer::ruleset::text::table;
@@ -12,11 +13,12 @@ use netsim_enforcer::ruleset::{Chain, Elements, Hook, Name, Ruleset, Set, TimedE
 use netsim_enforcer::transaction::{Op, Transaction, between, may_deny};
 use netsim_shared::cluster::{Change, ClusterIndex, Key};
 use netsim_shared::compile::{Address, Compiled, EndpointKey, Modes};
-use netsim_shared::dns::NameMap;
+use netsim_shared::dns::{NameMap, NamePattern};
 use netsim_shared::evaluate::{Exemption, Outcome, Party, evaluate};
 use netsim_shared::net::Family;
 use netsim_shared::policy::{Direction, PortMatch};
 use netsim_shared::ports::Protocol;
+use netsim_shared::query::resolve::Named;
 use netsim_testkit::arbitrary::{self, Cluster, cluster, op, outside, read};
 use netsim_testkit::property::{Checked, check};
 use proptest::collection::vec;
@@ -179,6 +181,74 @@ fn a_packet_ends_as_the_evaluator_says() {
                             );
                             return Err(TestCaseError::fail(why));
                         }
+                    }
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn what_a_node_explains_is_what_the_evaluator_says() {
+    check(150, cluster(), |cluster| {
+        let index = cluster.index();
+        let (compiled, now) = (Compiled::new(&index, &modes_with_names(&cluster)), Instant::now());
+        let enforced = Compiled::new(&index, &modes(&cluster));
+        let ends = ends(&compiled);
+        let ports = ports(&index);
+        for node in nodes(&enforced) {
+            let mut renderer = Renderer::new(options(&node));
+            renderer.update(&enforced, &Changed::Anything);
+            let names = &compiled.modes().names;
+            let timed = fill(&renderer, names, &enforced, now);
+            let inside = |address| enforced.at_address(address).is_some() || enforced.node_at(address).is_some();
+            let stands_for = |patterns: &[NamePattern], address: IpAddr| {
+                !inside(address) && patterns.iter().any(|pattern| names.matching(pattern).contains(&address))
+            };
+            let facts = Facts {
+                index: &index,
+                compiled: &enforced,
+                options: &options(&node),
+                pod_cidrs: &[],
+                ruleset: Some(renderer.ruleset()),
+                timed: &timed,
+                now,
+                stands_for: &stands_for,
+            };
+            for (a, b) in ends.iter().flat_map(|a| ends.iter().map(move |b| (a, b))) {
+                let family = Family::of(a.address);
+                let is_pod = |end: &End| matches!(end.party, Party::Endpoint(_));
+                if family != Family::of(b.address) || is_nameless(b.address) || !(is_pod(a) || is_pod(b)) {
+                    continue;
+                }
+                for (protocol, port) in ports.iter().step_by(3).flat_map(|port| Protocol::ALL.map(|p| (p, *port))) {
+                    let named = |end: &End| Named::one(end.address.to_string(), end.party);
+                    let question =
+                        Question { source: named(a), destination: named(b), protocol, port, notes: Vec::new() };
+                    let Some(decision) = evaluate(&compiled, a.party, b.party, protocol, port, family) else {
+                        continue;
+                    };
+                    let explained = explain::connections(&facts, &question);
+                    let explained = explained.iter().find(|c| c.family == family.to_string()).expect("the family");
+                    if matches!(decision.exemption, Some(Exemption::OwnNode(_))) || decision.outcome == Outcome::Unknown
+                    {
+                        continue;
+                    }
+                    // Of its own ends a node says what is so; others it leaves to others.
+                    let sides = [(a, decision.egress.allows()), (b, decision.ingress.allows())];
+                    let own: Vec<bool> =
+                        sides.iter().filter(|(end, _)| end.node.as_ref() == Some(&node)).map(|(_, yes)| *yes).collect();
+                    let wanted = match own.as_slice() {
+                        _ if decision.exemption.is_some() && !own.is_empty() => explain::Verdict::Allowed,
+                        [] => explain::Verdict::Elsewhere,
+                        all => explain::Verdict::of(all.iter().all(|yes| *yes)),
+                    };
+                    let what = format!("{} -> {} {protocol} {port} on {node}: {explained:?}", a.address, b.address);
+                    prop_assert_eq!(explained.verdict, wanted, "{}", what);
+                    prop_assert!(explained.doubts.is_empty(), "{}", what);
+                    if explained.not_judged.is_none() && !own.is_empty() {
+                        prop_assert_eq!(explained.passes, Some(wanted == explain::Verdict::Allowed), "{}", what);
                     }
                 }
             }
@@ -463,14 +533,49 @@ fn a_judged_connection_is_stamped_and_judged_again_by_the_next_generation() {
     assert!(!walk(&first, Hook::Forward, Packet { mark: opts.stamp(2), ..denied }).passes);
 }
 
+/// What rules log says all that cannot be seen in the packet, and logging changes no verdict.
+#[test]
+fn what_is_denied_is_logged_with_the_reason_and_the_way() {
+    let all = ["10.0.1.0/24"];
+    let ruleset = ruleset_of(TWO_PODS, &options("n1"), &all);
+    let denied = packet(ip("203.0.113.1"), ip("10.0.1.2"), Protocol::Tcp, 81);
+    let outwards = packet(ip("10.0.1.2"), ip("203.0.113.1"), Protocol::Tcp, 80);
+    let unknown = packet(ip("10.0.1.9"), ip("203.0.113.1"), Protocol::Tcp, 80);
+    let (reply, tracked) = (true, false);
+    let expected = [
+        (denied, "ingress"),
+        (Packet { reply, ..denied }, "ingress reply"),
+        (Packet { tracked, ..denied }, "ingress stray"),
+        (outwards, "egress"),
+        (Packet { reply, ..outwards }, "egress reply"),
+        (unknown, "egress unknown"),
+        (Packet { reply, ..unknown }, "egress unknown reply"),
+        (Packet { tracked, ..unknown }, "egress unknown stray"),
+        (packet(ip("203.0.113.1"), ip("10.0.1.9"), Protocol::Tcp, 80), "ingress unknown"),
+        (packet(ip("fe80::1"), ip("fd00:1::2"), Protocol::Tcp, 80), "egress"),
+    ];
+    for (packet, said) in expected {
+        let end = walk(&ruleset, Hook::Forward, packet);
+        assert_eq!((end.passes, end.logged), (false, vec![said]), "{packet:?}");
+        let quiet = ruleset_of(TWO_PODS, &Options { log_denied: false, ..options("n1") }, &all);
+        let end = walk(&quiet, Hook::Forward, packet);
+        assert_eq!((end.passes, end.logged), (false, Vec::new()), "{packet:?}");
+        let audit = ruleset_of(TWO_PODS, &Options { audit: true, ..options("n1") }, &all);
+        let end = walk(&audit, Hook::Forward, packet);
+        assert_eq!((end.passes, end.logged.first()), (true, Some(&said)), "{packet:?}");
+    }
+    let allowed = packet(ip("10.0.1.3"), ip("10.0.1.2"), Protocol::Tcp, 80);
+    assert_eq!(walk(&ruleset, Hook::Forward, allowed).logged, [""; 0]);
+}
+
 #[test]
 fn audit_drops_nothing_and_counts_the_same() {
     let audit = ruleset_of(TWO_PODS, &Options { audit: true, ..options("n1") }, &["10.0.1.0/24"]);
     for (a, b) in [("10.0.1.2", "10.0.1.3"), ("10.0.1.9", "10.0.1.2")] {
         assert!(walk(&audit, Hook::Forward, packet(ip(a), ip(b), Protocol::Tcp, 80)).passes);
     }
-    let log = audit.chains[&Name::from("deny_egress")].rules.iter().flatten().any(|s| s.to_string().contains("log"));
-    assert!(log);
+    let end = walk(&audit, Hook::Forward, packet(ip("10.0.1.2"), ip("10.0.1.3"), Protocol::Tcp, 80));
+    assert_eq!(end.logged, ["egress"]);
 }
 
 const NAMES: &str = "

@@ -2,15 +2,18 @@
 
 use crate::agent::{learning, names};
 use crate::observe::log::Format;
+use crate::observe::{falcosidekick, pod_events};
 use crate::render;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use http::Uri;
 use ipnet::IpNet;
 use netsim::args::{ClusterArgs, InputArgs, NameArgs};
 use netsim_shared::dns::refuse::{Refusals, private_ranges};
 use netsim_shared::dns::store::StoreOptions;
 use netsim_shared::net::{family_of, read_cidr};
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Enforces Kubernetes NetworkPolicy on a node with nftables: the same compiled rules that `netsim`
@@ -23,10 +26,11 @@ use std::time::Duration;
     arg_required_else_help = true,
     after_help = "\
 Exit codes:
-  0  done; for verify: the kernel holds what is wanted; for status: the agent is ready
-  1  verify: the kernel holds something else; status: the agent is not ready; prepare-node: something
-     is left to be made
+  0  done; for verify: the kernel holds what is wanted; for status: the agent is ready; for explain: allowed
+  1  verify: the kernel holds something else; status: the agent is not ready; explain: denied; prepare-node:
+     something is left to be made
   2  bad usage, bad input, or something that could not be done
+  3  explain: it is not certain, or those who were asked do not agree
 
 Examples:
   netsim-enforcer run --node-name \"$NODE_NAME\"
@@ -58,6 +62,23 @@ Examples:
     Verify(Verify),
     /// Ask the agent of this node how it is
     Status(Status),
+    /// Show the connections that this node denied lately
+    #[command(after_help = "\
+Examples:
+  netsim-enforcer flows
+  netsim-enforcer flows --follow -n shop
+  netsim-enforcer flows --pod shop/db -o json
+  netsim-enforcer flows --summary > denied.jsonl")]
+    Flows(Flows),
+    /// Ask what this node would do with a connection, and why: the kernel, the policies, and whether they agree
+    #[command(after_help = "\
+A node judges its own pods: the egress of a source that runs on it, the ingress of a destination that does.
+
+Examples:
+  netsim-enforcer explain shop/web shop/db:5432
+  netsim-enforcer explain shop/web 10.96.0.10:53/UDP
+  netsim-enforcer explain shop/web shop/db:5432 -f manifests/")]
+    Explain(Explain),
     /// Take our table out of the kernel: from then on nothing is enforced on this node
     Cleanup(Cleanup),
     /// Load br_netfilter and make the bridge settings that enforcement needs, once
@@ -83,7 +104,13 @@ pub struct RulesetArgs {
     /// The bits of the connection mark that are the enforcer's: adjoining ones, at least 2
     #[arg(long, value_name = "MASK", default_value = "0xffff0000", value_parser = mark_mask)]
     pub mark_mask: u32,
-    /// The netlink log group of the audit mode
+    /// Log denied packets to the agent, as many as --log-denied-rate says; all are counted
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub log_denied: bool,
+    /// How many denied packets a second are logged in each direction
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub log_denied_rate: u32,
+    /// The netlink log group that denied packets are logged to
     #[arg(long, value_name = "GROUP", default_value_t = 4712)]
     pub log_group: u16,
 }
@@ -99,13 +126,15 @@ impl RulesetArgs {
             },
             audit: self.audit,
             mark_mask: self.mark_mask,
+            log_denied: self.log_denied,
             log_group: self.log_group,
+            log_rate: self.log_denied_rate,
             ..render::Options::default()
         }
     }
 }
 
-/// Where `render` and `verify` have the cluster from.
+/// Where `render`, `verify` and `explain` have the cluster from.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Input")]
 pub struct Input {
@@ -121,6 +150,12 @@ pub struct Input {
 }
 
 impl Input {
+    /// Whether a cluster was named at all.
+    pub fn is_given(&self) -> bool {
+        let cluster = &self.cluster;
+        !self.files.is_empty() || cluster.context.is_some() || cluster.kubeconfig.is_some() || cluster.in_cluster
+    }
+
     /// As the simulator loads it, understood as the agent does.
     pub fn args(&self) -> InputArgs {
         InputArgs {
@@ -175,8 +210,11 @@ pub struct Run {
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     pub context: Option<String>,
     /// Where metrics, health and status are served
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9470", help_heading = "Agent")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9470", value_parser = listen, help_heading = "Agent")]
     pub listen: SocketAddr,
+    /// The socket where root of this node gets denied flows and explanations; `none`: there is no socket
+    #[arg(long, value_name = "PATH", default_value = SOCKET, value_parser = any_path, help_heading = "Agent")]
+    pub socket: PathBuf,
     /// How long changes are collected before they go to the kernel together: 5ms, 1s
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = time, help_heading = "Agent")]
     pub coalesce: Duration,
@@ -192,12 +230,32 @@ pub struct Run {
     #[command(flatten)]
     #[expect(missing_docs, reason = "options of its own heading")]
     pub names: NamesArgs,
+    /// How often a denied connection is told again while it goes on
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = period, help_heading = "Denied connections")]
+    pub flow_interval: Duration,
+    /// Append denied connections to a file, as JSON lines; - for standard output [default: none]
+    #[arg(long, value_name = "FILE", help_heading = "Denied connections")]
+    pub flow_log: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "options of its own heading")]
+    pub sinks: SinkArgs,
     /// The form of the log on standard error
     #[arg(long, value_enum, value_name = "FORM", default_value_t = LogFormat::Text, help_heading = "Agent")]
     pub log_format: LogFormat,
     /// What is logged: error, warn, info, debug, or by part: info,netsim_enforcer::agent=debug
     #[arg(long, value_name = "FILTER", default_value = "info", env = "NETSIM_LOG", help_heading = "Agent")]
     pub log: String,
+}
+
+/// Where agents have their socket, unless told otherwise.
+pub const SOCKET: &str = "/run/netsim/enforcer.sock";
+
+impl Run {
+    /// Where the socket is to be, if there is to be one.
+    pub fn socket(&self) -> Option<&Path> {
+        let off = ["", "none"].map(Path::new).contains(&self.socket.as_path());
+        (!off).then_some(&self.socket)
+    }
 }
 
 /// How names in policies are resolved.
@@ -272,6 +330,34 @@ impl NamesArgs {
     }
 }
 
+/// Where denied connections are told.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Denied connections")]
+pub struct SinkArgs {
+    /// Send denied connections to falcosidekick at this URL, http or https [default: none]
+    #[arg(long, value_name = "URL", value_parser = falcosidekick_url)]
+    pub falcosidekick: Option<Uri>,
+    /// The certificates that vouch for falcosidekick, in PEM [default: those of the system]
+    #[arg(long, value_name = "FILE", requires = "falcosidekick")]
+    pub falcosidekick_ca: Option<PathBuf>,
+    /// Make at most one Event in this time on a pod and direction with denied connections; 0 for none at all
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = time_or_zero)]
+    pub pod_event_interval: Duration,
+}
+
+impl SinkArgs {
+    /// Where falcosidekick is, if it is told.
+    pub fn falcosidekick(&self) -> Option<falcosidekick::Target> {
+        let url = self.falcosidekick.clone()?;
+        Some(falcosidekick::Target { url, ca: self.falcosidekick_ca.clone() })
+    }
+
+    /// How often Events are made on pods, if they are.
+    pub fn pod_events(&self) -> Option<pod_events::Pace> {
+        Some(self.pod_event_interval).filter(|interval| !interval.is_zero()).map(pod_events::Pace::every)
+    }
+}
+
 /// The form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -338,6 +424,57 @@ pub enum Output {
     Json,
 }
 
+/// Where an agent is asked.
+#[derive(Debug, Clone, Args)]
+pub struct SocketArgs {
+    /// The socket of the agent
+    #[arg(long, value_name = "PATH", default_value = SOCKET)]
+    pub socket: PathBuf,
+}
+
+/// `flows`
+#[derive(Debug, Clone, Args)]
+pub struct Flows {
+    /// Go on with those that come
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Summed up, without times, as JSON lines in one order: for `netsim suggest --flows` and for diff
+    #[arg(long, conflicts_with = "follow")]
+    pub summary: bool,
+    /// Only those from or to pods of this namespace
+    #[arg(short, long, value_name = "NS")]
+    pub namespace: Option<String>,
+    /// Only those from or to this pod
+    #[arg(long, value_name = "NS/NAME", value_parser = pod_name)]
+    pub pod: Option<(String, String)>,
+    /// The form of the answer
+    #[arg(short, long, value_enum, value_name = "FORM", default_value_t = Output::Text)]
+    pub output: Output,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "shared options")]
+    pub socket: SocketArgs,
+}
+
+/// `explain`
+#[derive(Debug, Clone, Args)]
+pub struct Explain {
+    /// Who connects: NS/POD or an address
+    #[arg(value_name = "SOURCE")]
+    pub source: String,
+    /// To whom and on which port: NS/POD:80, [fd00::1]:53/UDP; TCP unless said
+    #[arg(value_name = "DESTINATION:PORT")]
+    pub destination: String,
+    /// The form of the answer
+    #[arg(short, long, value_enum, value_name = "FORM", default_value_t = Output::Text)]
+    pub output: Output,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "shared options")]
+    pub socket: SocketArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "options of its own heading")]
+    pub input: Input,
+}
+
 /// `cleanup`
 #[derive(Debug, Clone, Args)]
 pub struct Cleanup {
@@ -392,6 +529,37 @@ fn cidr(text: &str) -> Result<IpNet, String> {
     read_cidr(text).map(|read| read.net)
 }
 
+/// An address of the node, with a port or without.
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse().ok().or_else(|| Some(SocketAddr::new(bare(text)?, LISTEN_PORT)));
+    address.ok_or_else(|| {
+        format!("it takes an address of the node, with a port if it is not {LISTEN_PORT}: 10.0.0.1, fd00::1, [::]:9470")
+    })
+}
+
+/// An address that stands alone, in brackets or not.
+fn bare(text: &str) -> Option<IpAddr> {
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    inner.map_or_else(|| text.parse().ok(), |inner| inner.parse().ok().map(IpAddr::V6))
+}
+
+/// The port of metrics, health and status.
+const LISTEN_PORT: u16 = 9470;
+
+/// A path, or nothing.
+fn any_path(text: &str) -> Result<PathBuf, Infallible> {
+    Ok(text.into())
+}
+
+fn pod_name(text: &str) -> Result<(String, String), String> {
+    match text.split('/').collect::<Vec<_>>().as_slice() {
+        [namespace, name] if !namespace.is_empty() && !name.is_empty() => {
+            Ok(((*namespace).to_owned(), (*name).to_owned()))
+        }
+        _ => Err("a pod is named with its namespace: shop/db".to_owned()),
+    }
+}
+
 /// An address, with a port or without.
 fn dns_server(text: &str) -> Result<SocketAddr, String> {
     let alone = || text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, 53));
@@ -426,6 +594,24 @@ fn time(text: &str) -> Result<Duration, String> {
         _ => return Err("the unit of a time is us, ms, s or m: 500us, 5ms, 1s".to_owned()),
     };
     if time > LONGEST { Err("it is 60m at most".to_owned()) } else { Ok(time) }
+}
+
+/// The same, where 0 needs no unit.
+fn time_or_zero(text: &str) -> Result<Duration, String> {
+    if text == "0" { Ok(Duration::ZERO) } else { time(text) }
+}
+
+fn falcosidekick_url(text: &str) -> Result<Uri, String> {
+    let example = "http://falcosidekick.falco.svc:2801";
+    let url: Uri = text.parse().map_err(|error| format!("{error}: {example}"))?;
+    let authority = url.authority().map(|authority| authority.as_str()).unwrap_or_default();
+    if !["http", "https"].contains(&url.scheme_str().unwrap_or_default()) || authority.is_empty() {
+        return Err(format!("it begins with http:// or https://, and a host follows: {example}"));
+    }
+    if authority.contains('@') || url.query().is_some() {
+        return Err(format!("neither user and password nor a query can be in it: {example}"));
+    }
+    Ok(url)
 }
 
 /// How often something is done: not without pause.
@@ -465,6 +651,36 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_listens_on_an_address_with_a_port_or_without() {
+        for (text, address) in [
+            ("10.0.0.1", "10.0.0.1:9470"),
+            ("10.0.0.1:80", "10.0.0.1:80"),
+            ("fd00::1", "[fd00::1]:9470"),
+            ("[fd00::1]", "[fd00::1]:9470"),
+            ("[fd00::1]:80", "[fd00::1]:80"),
+        ] {
+            assert_eq!(listen(text), Ok(address.parse().unwrap()));
+        }
+        for wrong in ["9470", ":9470", "node-1", "[10.0.0.1]", ""] {
+            assert!(listen(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_socket_can_be_left_out() {
+        let socket = |args: &[&str]| {
+            let all = ["netsim-enforcer", "run", "--node-name", "n"].iter().chain(args);
+            match Cli::try_parse_from(all).unwrap().command {
+                Command::Run(run) => run.socket().map(Path::to_owned),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(socket(&[]), Some(SOCKET.into()));
+        assert_eq!(socket(&["--socket=/tmp/a"]), Some("/tmp/a".into()));
+        assert_eq!((socket(&["--socket", ""]), socket(&["--socket=none"])), (None, None));
+    }
+
+    #[test]
     fn servers_have_ports_and_only_what_is_private_is_opted_in() {
         for (text, server) in [
             ("10.96.0.10", "10.96.0.10:53"),
@@ -479,6 +695,20 @@ mod tests {
         for wrong in ["8.8.8.0/24", "0.0.0.0/0", "10.0.0.0/7", "169.254.0.0/16", "10.0.0.0/99"] {
             assert!(private_cidr(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn urls_and_intervals_of_sinks() {
+        for url in ["http://falcosidekick.falco.svc:2801", "https://[fd00::1]/path/", "http://10.0.0.1"] {
+            assert!(falcosidekick_url(url).is_ok(), "{url}");
+        }
+        let wrong =
+            ["falcosidekick:2801", "/path", "ftp://a", "http://", "http://u:p@a", "http://a/?q=1", "http://a b"];
+        for url in wrong {
+            assert!(falcosidekick_url(url).is_err(), "{url}");
+        }
+        assert_eq!((time_or_zero("0"), time_or_zero("5m")), (Ok(Duration::ZERO), Ok(Duration::from_secs(300))));
+        assert!(time_or_zero("5").is_err());
     }
 
     #[test]

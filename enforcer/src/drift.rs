@@ -191,6 +191,25 @@ fn counterparts(wanted: &Contents, found: &Contents) -> BTreeMap<Name, Name> {
 pub fn generation(contents: &Contents, mark_mask: u32) -> Option<u32> {
     let words = contents.chains.get("forward")?.rules.first()?.iter().flat_map(|text| text.split(' '));
     let mut numbers = words.filter_map(|word| u32::from_str_radix(word.strip_prefix("0x")?, 16).ok());
-    let stamp = numbers.rfind(|number| number & !mark_mask == 0 && *number != mark_mask && *number != 0)?;
+    // The mask comes first, and the stamp of the last generation is the same number.
+    let stamp = numbers.rfind(|number| number & !mark_mask == 0 && *number != 0)?;
     Some(stamp >> mark_mask.trailing_zeros())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_generation_is_read_out_of_the_first_rule() {
+        let (mask, generations) = (0xf000_0000, 1..=15);
+        for generation in generations {
+            let stamp: u32 = generation << 28;
+            let options = crate::render::Options { mark_mask: mask, ..crate::render::Options::default() };
+            let compiled = netsim_shared::compile::Compiled::new(&Default::default(), &Default::default());
+            let ruleset = crate::render::render(&compiled, &options, &[], generation);
+            let contents = Contents::expected(&ruleset).unwrap();
+            assert_eq!(super::generation(&contents, mask), Some(generation), "{stamp:#x}");
+        }
+    }
 }

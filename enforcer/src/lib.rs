@@ -12,6 +12,7 @@ pub mod agent;
 pub mod args;
 pub mod commands;
 pub mod drift;
+pub mod explain;
 pub mod flows;
 pub mod kernel;
 pub mod learn;

@@ -11,6 +11,8 @@ fn main() -> ExitCode {
         Command::Render(args) => commands::render::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Status(args) => commands::status::run(&args),
+        Command::Flows(args) => commands::flows::run(&args),
+        Command::Explain(args) => commands::explain::run(&args),
         Command::Cleanup(args) => commands::cleanup::run(&args),
         Command::PrepareNode(args) => commands::prepare_node::run(&args),
     };

@@ -6,7 +6,7 @@ use crate::object::{
     RoleBinding, Service, Workload, WorkloadKind,
 };
 use crate::policy::NetworkPolicy;
-use crate::selector::Labels;
+use crate::selector::{LabelSets, Labels};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -47,6 +47,8 @@ pub struct ClusterIndex {
     foreign: BTreeMap<ForeignKey, Arc<ForeignPolicy>>,
     roles: BTreeMap<AccessKey, Arc<Role>>,
     role_bindings: BTreeMap<AccessKey, Arc<RoleBinding>>,
+    /// The labels of pods.
+    labels: LabelSets,
 }
 
 /// Puts a value in; `true` when the map did not hold an equal one.
@@ -82,8 +84,9 @@ impl ClusterIndex {
                 let name = o.name.clone();
                 put(&mut self.namespaces, name.clone(), o).then_some(Change::Namespace(name))
             }
-            Object::Pod(o) => {
+            Object::Pod(mut o) => {
                 let key = key(&o.namespace, &o.name);
+                o.spec.labels = self.labels.shared(std::mem::take(&mut o.spec.labels));
                 put(&mut self.pods, key.clone(), *o).then_some(Change::Pod(key))
             }
             Object::NetworkPolicy(o) => {

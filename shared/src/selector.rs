@@ -1,5 +1,6 @@
 //! Label sets and label selectors (B2, B3).
 
+use rustc_hash::FxHashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -36,6 +37,30 @@ impl<K: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(K, V)> for Labels {
         pairs.sort_by(|a, b| a.0.cmp(&b.0));
         pairs.dedup_by(|later, earlier| later.0 == earlier.0);
         Labels(pairs.into())
+    }
+}
+
+/// Sets of labels, each once: the pods of a workload have the same ones, and in a large cluster labels are much of
+/// what is known of a pod.
+#[derive(Debug, Clone, Default)]
+pub struct LabelSets {
+    sets: FxHashSet<Labels>,
+    /// From how many on it is looked for those that nobody has any more.
+    crowded: usize,
+}
+
+impl LabelSets {
+    /// The same labels, in the place where others have them already.
+    pub fn shared(&mut self, labels: Labels) -> Labels {
+        if let Some(same) = self.sets.get(&labels) {
+            return same.clone();
+        }
+        if self.sets.len() >= self.crowded {
+            self.sets.retain(|set| Arc::strong_count(&set.0) > 1);
+            self.crowded = 2 * self.sets.len() + 64;
+        }
+        self.sets.insert(labels.clone());
+        labels
     }
 }
 
@@ -226,6 +251,19 @@ mod tests {
 
     fn labels(text: &str) -> Labels {
         text.split(',').filter_map(|pair| pair.split_once('=')).collect()
+    }
+
+    #[test]
+    fn equal_sets_are_kept_once_and_those_that_nobody_has_are_forgotten() {
+        let mut sets = LabelSets::default();
+        let first = sets.shared(labels("app=web,tier=front"));
+        let second = sets.shared(labels("tier=front,app=web"));
+        assert!(Arc::ptr_eq(&first.0, &second.0));
+        for i in 0..10_000 {
+            sets.shared(labels(&format!("pod-template-hash={i}")));
+        }
+        assert!(sets.sets.len() < 200, "{}", sets.sets.len());
+        assert!(Arc::ptr_eq(&first.0, &sets.shared(labels("app=web,tier=front")).0));
     }
 
     #[test]

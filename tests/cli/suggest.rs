@@ -65,6 +65,25 @@ fn names_are_suggested_where_policies_have_names() {
     assert!(open.out.contains("0.0.0.0/0") && !open.out.contains("EgressDomainPolicy"), "{open}");
 }
 
+/// What the enforcer's audit let pass is allowed; what it denied only if that is asked for.
+#[test]
+fn what_the_enforcer_tells_is_understood() {
+    let scratch = Scratch::new();
+    let policies = scratch.path().join("policies.yaml");
+    let suggest = format!("suggest -f examples/node --no-dns --flows - --out {}", policies.display());
+    let audited = r#"{"verdict":"audited","reason":"policy","source":{"ip":"10.244.1.11","pod":{"namespace":"shop","name":"web"}},"destination":{"ip":"10.244.1.10","pod":{"namespace":"shop","name":"db"}},"protocol":"TCP","port":5432}"#;
+    let denied = audited.replace("audited", "denied").replace("5432", "9187");
+    let both = format!("{audited}\n{denied}\n");
+    let question = |port| format!("can-reach -f examples/node -f {} shop/web shop/db:{port}", policies.display());
+    netsim_reading(&suggest, &both).exits(0).says("1 flows that the enforcer denied were left out");
+    netsim(&question(5432)).exits(0);
+    netsim(&question(9187)).exits(1);
+    netsim_reading(&format!("{suggest} --denied-flows"), &both).exits(0);
+    netsim(&question(9187)).exits(0);
+    let only_denied = netsim_reading("suggest -f examples/node --no-dns --flows -", &denied).exits(2);
+    assert_answer!("suggest-bad-denied", only_denied);
+}
+
 #[test]
 fn lists_of_flows_that_cannot_be_used() {
     for (name, flows) in [

@@ -10,7 +10,9 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-pub const TESTS: [Test; 4] = [
+pub const TESTS: [Test; 6] = [
+    ("an_agent_that_explains", an_agent_that_explains),
+    ("the_socket_is_not_stolen_and_goes_with_its_agent", the_socket_is_not_stolen_and_goes_with_its_agent),
     ("an_agent_that_is_ready", an_agent_that_is_ready),
     ("an_agent_that_is_not_ready", an_agent_that_is_not_ready),
     ("cleanup_is_refused_while_an_agent_owns_the_table", cleanup_is_refused_while_an_agent_owns_the_table),
@@ -26,6 +28,7 @@ struct Agent {
     log: Receiver<String>,
     address: String,
     namespace: Namespace,
+    socket: String,
     _server: ApiServer,
     _scratch: Scratch,
 }
@@ -43,13 +46,16 @@ impl Agent {
         let kubeconfig = scratch.file("kubeconfig", &server.kubeconfig());
         let mut command = quiet(PROGRAM);
         command.args(["run", "--node-name", "node-1", "--listen", "127.0.0.1:0", "--log-format", "json"]);
-        command.args(["--netns", &namespace.path(), "--kubeconfig", &kubeconfig]).stdout(Stdio::null());
+        let socket = scratch.path().join("agent.sock").display().to_string();
+        command.args(["--netns", &namespace.path(), "--kubeconfig", &kubeconfig]);
+        command.arg("--socket").arg(&socket).stdout(Stdio::null());
         let mut child = command.spawn().unwrap();
         let (sender, log) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         // Read to its end, so that the agent never waits for a reader.
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| _ = sender.send(line)));
-        let mut agent = Agent { child, log, address: String::new(), namespace, _server: server, _scratch: scratch };
+        let address = String::new();
+        let mut agent = Agent { child, log, address, namespace, socket, _server: server, _scratch: scratch };
         let line: Value = serde_json::from_str(&agent.wait("\"starting\"")).unwrap();
         agent.address = line.pointer("/fields/address").or(line.get("address")).unwrap().as_str().unwrap().to_owned();
         agent
@@ -138,6 +144,49 @@ fn cleanup_is_refused_while_an_agent_owns_the_table() {
     agent.child.kill().unwrap();
     agent.child.wait().unwrap();
     agent.namespace.enforcer("cleanup").exits(0).says("deleted table `inet netsim`");
+}
+
+fn an_agent_that_explains() {
+    let agent = Agent::start(ApiServer::start(objects()));
+    agent.wait("the table is in place");
+    // Whatever the machine lacks is a reason not to be ready: the answers of this test do not depend on it.
+    agent.status("", |answer| answer.code == 0);
+    let explain = |words: &str| enforcer(&format!("explain {words} --socket {}", agent.socket));
+    for (name, words) in EXPLAINED {
+        assert_answer!(format!("explain-{name}"), explain(words));
+    }
+    let json = explain("shop/web shop/db:5432 -o json").json();
+    assert_eq!((&json["node"], &json["kernel"]["as_programmed"]), (&"node-1".into(), &true.into()));
+    let nothing = enforcer(&format!("flows --socket {}", agent.socket));
+    assert_answer!("flows-none", nothing.exits(0));
+    assert_eq!(enforcer(&format!("flows -o json --socket {}", agent.socket)).exits(0).out, "");
+}
+
+const EXPLAINED: [(&str, &str); 11] = [
+    ("allowed", "shop/api shop/db:postgres"),
+    ("denied", "shop/web shop/db:5432"),
+    ("block", "198.51.100.7 shop/web:443"),
+    ("node", "192.0.2.11 shop/web:443"),
+    ("unknown-pod", "10.244.1.99 shop/api:80"),
+    ("elsewhere", "shop/api monitoring/prometheus:9090/TCP"),
+    ("simulated", "shop/web shop/db:5432 -f tests/enforcer_cli/data/cluster.yaml"),
+    ("no-port", "shop/web shop/db"),
+    ("no-pod", "shop/web shop/dc:80"),
+    ("service", "shop/web svc/db:80"),
+    ("name", "shop/web www.example.com:80"),
+];
+
+fn the_socket_is_not_stolen_and_goes_with_its_agent() {
+    let mut agent = Agent::start(ApiServer::start(objects()));
+    agent.wait("the table is in place");
+    let stolen = netsim_enforcer::observe::socket::bind(std::path::Path::new(&agent.socket)).unwrap_err();
+    assert!(stolen.to_string().contains("another process answers"), "{stolen}");
+    let id = rustix::process::Pid::from_child(&agent.child);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    assert!(agent.child.wait().unwrap().success());
+    assert!(!std::path::Path::new(&agent.socket).exists());
+    assert_answer!("explain-nobody", enforcer(&format!("explain shop/web shop/db:80 --socket {}", agent.socket)));
+    assert_answer!("flows-nobody", enforcer(&format!("flows --socket {}", agent.socket)));
 }
 
 fn nobody_is_there() {

@@ -10,7 +10,7 @@ pub const TESTS: [Test; 4] = [
     ("an_agent_that_cannot_start_says_why", an_agent_that_cannot_start_says_why),
 ];
 
-const COMMANDS: [&str; 6] = ["run", "render", "verify", "status", "cleanup", "prepare-node"];
+const COMMANDS: [&str; 8] = ["run", "render", "verify", "status", "flows", "explain", "cleanup", "prepare-node"];
 
 fn help() {
     assert_answer!("help", enforcer("--help").exits(0));
@@ -37,6 +37,8 @@ fn bad_usage_ends_with_2() {
         ("time-long", "run --node-name node-1 --coalesce 18446744073709551615s"),
         ("pod-cidr", "render -f examples/shop --node-name node-1 --pod-cidr 10.244.1.0"),
         ("listen", "run --node-name node-1 --listen 9470"),
+        ("flows-pod", "flows --pod db"),
+        ("explain-port", "explain shop/web"),
         ("unknown-pods", "verify --node-name node-1 --unknown-pods open"),
         ("log-group", "run --node-name node-1 --log-group 70000"),
     ] {

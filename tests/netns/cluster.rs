@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -106,13 +106,45 @@ impl Cluster {
 
     /// Starts an agent, and does not wait for anything.
     pub fn agent(&self, node: &str) -> Agent {
+        self.agent_logging(node, "info,netsim_enforcer=debug")
+    }
+
+    /// The same with a choice of what it logs. [`Self::change`] needs that of [`Self::agent`].
+    pub fn agent_logging(&self, node: &str, filter: &str) -> Agent {
         let mut command = program();
         command.args(["run", "--node-name", node, "--listen", "127.0.0.1:0", "--log-format", "json"]);
-        command.args(["--log", "info,netsim_enforcer=debug", "--verify-interval", "200ms"]);
+        command.args(["--log", filter]);
+        if !self.options.iter().any(|option| option == "--verify-interval") {
+            command.args(["--verify-interval", "200ms"]);
+        }
         command.arg("--kubeconfig").arg(&self.kubeconfig);
         command.arg("--netns").arg(self.fabric.node(node).netns_path());
+        let socket = self.socket(node);
+        command.arg("--socket").arg(&socket);
         command.args(&self.options);
         Agent::start(command)
+    }
+
+    /// How the API server is reached.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Where the agent of a node is asked.
+    pub fn socket(&self, node: &str) -> PathBuf {
+        self.kubeconfig.with_extension(format!("{node}.sock"))
+    }
+
+    /// Whether the kernel of a node holds what a fresh render of the cluster says, by the command `verify`; if not,
+    /// what differs.
+    pub fn verify(&self, node: &str, options: &[&str]) -> Result<(), String> {
+        let mut command = program();
+        command.args(["verify", "--node-name", node]).args(options);
+        command.arg("--kubeconfig").arg(&self.kubeconfig);
+        command.arg("--netns").arg(self.fabric.node(node).netns_path());
+        let output = command.output().expect("the program");
+        let said = [&output.stdout[..], &output.stderr[..]].concat();
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&said).into_owned()) }
     }
 
     /// Makes a change and waits until the agents of these nodes have it in the kernel. Gives a time
@@ -140,6 +172,9 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.agents.clear();
         _ = std::fs::remove_file(&self.kubeconfig);
+        for node in self.fabric.nodes() {
+            _ = std::fs::remove_file(self.socket(node.name()));
+        }
     }
 }
 
@@ -193,9 +228,7 @@ impl Agent {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if lines.1 || left.is_zero() {
-                let text: Vec<String> =
-                    lines.0.iter().map(|l| format!("{} {} {}", l.level, l.message, l.fields)).collect();
-                panic!("the agent's log does not show {what}:\n{}", text.join("\n"));
+                panic!("the agent's log does not show {what}:\n{}", text(&lines.0));
             }
             lines = self.log.grown.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -204,6 +237,11 @@ impl Agent {
     /// Waits for a message that contains a text.
     pub fn wait_message(&self, text: &str) -> Line {
         self.wait_log(text, |lines| lines.iter().find(|line| line.message.contains(text)).cloned())
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        text(&self.log.lines.lock().unwrap_or_else(PoisonError::into_inner).0)
     }
 
     /// How many changes went into the kernel.
@@ -272,6 +310,11 @@ impl Agent {
         }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().expect("a running agent");
@@ -291,6 +334,11 @@ impl Drop for Agent {
         _ = self.child.kill();
         _ = self.child.wait();
     }
+}
+
+fn text(lines: &[Line]) -> String {
+    let lines: Vec<String> = lines.iter().map(|l| format!("{} {} {}", l.level, l.message, l.fields)).collect();
+    lines.join("\n")
 }
 
 fn count(lines: &[Line]) -> usize {

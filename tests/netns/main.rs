@@ -3,20 +3,24 @@
 
 mod change;
 mod cluster;
+mod explain;
 mod fabric_test;
 mod faults;
 mod fixtures;
+mod flows;
 mod learning;
 mod names;
 mod queue;
 mod random;
+mod sinks;
+mod soak;
 mod world;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     netsim_testkit::netns::enter();
-    let modules: [fn() -> Vec<Trial>; 8] = [
+    let modules: &[fn() -> Vec<Trial>] = &[
         fabric_test::trials,
         fixtures::trials,
         random::trials,
@@ -25,7 +29,11 @@ fn main() {
         names::trials,
         queue::trials,
         learning::trials,
+        flows::trials,
+        sinks::trials,
+        explain::trials,
+        soak::trials,
     ];
-    let trials = modules.into_iter().flat_map(|trials| trials()).collect();
+    let trials = modules.iter().flat_map(|trials| trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

@@ -197,6 +197,7 @@ impl Agent {
             netns: Some(netns),
             names,
             learning,
+            flow_interval: Duration::from_secs(10),
         };
         Agent::start(config, kernel)
     }

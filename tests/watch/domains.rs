@@ -46,8 +46,10 @@ fn without_a_definition_there_are_none_until_it_is_installed() {
 
     server.wait_for_watches(PLURAL, 1);
     server.apply(domain_policy("out", json!(["Db.Example.com", "*.example.com"])));
-    let Update::Identified { key: named, uid, generation: 1 } = updates.next() else { panic!("{:#?}", updates.tail()) };
-    assert_eq!((named, uid.is_empty()), (key("a", "out"), false));
+    let Update::Identified { kind, key: named, uid, generation: 1 } = updates.next() else {
+        panic!("{:#?}", updates.tail())
+    };
+    assert_eq!((kind, named, uid.is_empty()), (PolicyKind::EgressDomainPolicy, key("a", "out"), false));
     let came = updates.next();
     let policy = policy_of(&came).unwrap();
     assert_eq!((policy.kind, &*policy.name), (PolicyKind::EgressDomainPolicy, "egressdomainpolicy/out"));

@@ -3,14 +3,16 @@
 #![allow(clippy::unwrap_used)]
 
 mod domains;
+mod light;
+mod pod_events;
 mod real;
 mod reports;
 
 use futures::StreamExt;
 use netsim_enforcer::watch::{Update, Watched, connect, watch};
 use netsim_shared::cluster::Key;
-use netsim_shared::object::{Life, Object, Pod};
-use netsim_shared::policy::NetworkPolicy;
+use netsim_shared::object::{Object, Pod};
+use netsim_shared::policy::{NetworkPolicy, PolicyKind};
 use netsim_testkit::apiserver::ApiServer;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
@@ -260,11 +262,14 @@ fn changes_come_in_order() {
     finished["status"]["phase"] = "Succeeded".into();
     server.apply(finished);
     let came = updates.until_marker(&server, "marker");
-    let [first, Update::Delete(Watched::Pods, gone), second, last, _] = came.as_slice() else { panic!("{came:#?}") };
-    let [first, second, last] = [first, second, last].map(|update| pod_of(update).unwrap());
-    assert_eq!(*gone, key("a", "x"));
+    let [first, Update::Delete(Watched::Pods, gone), second, Update::Delete(Watched::Pods, finished), _] =
+        came.as_slice()
+    else {
+        panic!("{came:#?}")
+    };
+    let [first, second] = [first, second].map(|update| pod_of(update).unwrap());
+    assert_eq!([gone, finished], [&key("a", "x"), &key("a", "x")]);
     assert_ne!(first.uid, second.uid);
-    assert_eq!((&second.uid, last.life), (&last.uid, Life::Terminal));
 
     server.apply(object("v1", "Namespace", None, "b"));
     server.delete("namespaces", "", "b");
@@ -471,9 +476,13 @@ fn an_unreadable_policy_closes_what_it_selects() {
     server.apply(policy("watched", bad));
     let came = updates.until("the unreadable", |update| matches!(update, Update::Unreadable { .. }));
     unreadable(&came, "watched");
+    // Which text it is, is told of each.
+    assert!(matches!(came[0], Update::Identified { kind: PolicyKind::NetworkPolicy, generation: 2, .. }), "{came:#?}");
     server.apply(policy("watched", good));
+    assert!(matches!(updates.next(), Update::Identified { generation: 3, .. }));
     assert_eq!(policy_of(&updates.next()), Some(&before));
     server.apply(policy("watched", json!({"podSelector": {"matchLabel": {"app": "web"}}})));
+    assert!(matches!(updates.next(), Update::Identified { generation: 4, .. }));
     let whole = updates.next();
     assert!(policy_of(&whole).is_some_and(|policy| policy.pod_selector.matches(&Default::default())), "{whole:#?}");
 }

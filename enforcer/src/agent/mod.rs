@@ -10,7 +10,9 @@
 //! Nothing is touched in the kernel before the first full list of everything. After that nothing is
 //! ever opened for want of news: what was enforced stays until something better is known.
 
-mod audit;
+mod denied;
+mod explain;
+mod generations;
 pub mod learning;
 mod lookout;
 pub mod names;
@@ -21,16 +23,21 @@ pub use names::{Names, Touched};
 pub use programmer::{Drift, ProgramError, Programmed, Programmer};
 pub use state::{Effect, State};
 
+use crate::explain::Questions;
+use crate::flows::{Denials, Feed};
 use crate::kernel::{CommitError, Kernel, Queueing};
 use crate::node::{self, Severity};
 use crate::observe::objects::{self, Identities, Objects};
-use crate::observe::{ByDirection, ByKind, ByResult, CommitResult, Heartbeat, Metrics, Readiness, Status};
+use crate::observe::{ByDirection, ByKind, ByPolicy, ByResult, CommitResult, Heartbeat, Metrics, Readiness, Status};
 use crate::render::{self, Changed, Options, UnknownPods};
 use crate::watch::{Update, Watched};
+use denied::Denied;
 use futures::{FutureExt, Stream, StreamExt};
+use generations::Generations;
 use ipnet::IpNet;
 use learning::Learning;
 use lookout::{Look, Lookout};
+use netsim_shared::cluster::Key;
 use netsim_shared::compile::Modes;
 use netsim_shared::dns::DomainName;
 use netsim_shared::policy::Direction;
@@ -64,6 +71,8 @@ pub struct Config {
     pub names: names::Config,
     /// Whose answers to pods are read.
     pub learning: learning::Config,
+    /// How often a denied connection is told again while it goes on.
+    pub flow_interval: Duration,
 }
 
 /// What an agent tells about itself.
@@ -79,6 +88,10 @@ pub struct Reports {
     pub heartbeat: Heartbeat,
     /// What is wrong with policies, in the API server.
     pub objects: Option<Objects>,
+    /// Denied connections; whoever wants them subscribes.
+    pub flows: Feed,
+    /// What is asked of the agent.
+    pub questions: Questions,
 }
 
 /// How often counters are read.
@@ -135,10 +148,13 @@ struct Agent {
     failing: BTreeMap<&'static str, String>,
     lookout: Lookout,
     findings: Vec<String>,
-    /// What the counters of the table said last, and the sum of all tables.
-    counted: BTreeMap<&'static str, (u64, u64)>,
+    /// What the counters of the table said.
+    denials: Denials,
+    /// Denied connections.
+    denied: Denied,
     pod_cidrs: Vec<IpNet>,
     identities: Identities,
+    generations: Generations,
     /// Something came that may change what is wrong with policies.
     unreported: bool,
     /// When drift is looked for next: a costly look is followed by a longer pause.
@@ -156,7 +172,7 @@ pub async fn run(
     let mut node_options = node::Options::new(config.table.clone());
     node_options.manage_sysctls = config.manage_sysctls;
     node_options.pod_blocks.clone_from(&config.pod_cidrs);
-    let log = if config.options.audit { audit::listen(&kernel, config.options.log_group).await } else { None };
+    let denied = Denied::start(&mut config, &kernel, &reports).await;
     let learning = match learn(&config.learning, &kernel).await {
         Ok(learning) => {
             let queue = config.learning.queue;
@@ -176,16 +192,19 @@ pub async fn run(
         failing: BTreeMap::new(),
         lookout: Lookout::start(node_options, config.netns.clone()),
         findings: Vec::new(),
-        counted: Direction::ALL.map(|direction| (direction.field(), (0, 0))).into(),
+        denials: Denials::default(),
+        denied,
         pod_cidrs: Vec::new(),
         identities: Identities::default(),
+        generations: Generations::default(),
         unreported: true,
         verify_at: Timer::now(),
         config,
         reports,
         kernel,
     };
-    agent.go(Box::pin(updates), log, end).await;
+    agent.go(Box::pin(updates), end).await;
+    agent.denied.finish(&agent.reports);
     agent.names.end().await;
 }
 
@@ -210,12 +229,7 @@ async fn learn(config: &learning::Config, kernel: &Kernel) -> Result<render::lea
 }
 
 impl Agent {
-    async fn go(
-        &mut self,
-        mut updates: Pin<Box<impl Stream<Item = Update>>>,
-        mut log: Option<audit::Log>,
-        end: impl Future<Output = ()>,
-    ) {
+    async fn go(&mut self, mut updates: Pin<Box<impl Stream<Item = Update>>>, end: impl Future<Output = ()>) {
         let mut end = std::pin::pin!(end);
         for kind in Watched::ALL {
             self.reports.metrics.will_watch(word(kind));
@@ -231,6 +245,8 @@ impl Agent {
         let mut count = every(COUNTERS_INTERVAL);
         let mut beat = every(BEAT_INTERVAL);
         let mut verify = every(self.config.verify_interval);
+        let mut tell = every(self.config.flow_interval.min(BEAT_INTERVAL));
+        let mut questions = self.reports.questions.take();
         loop {
             self.reports.heartbeat.beat();
             let due = self.due();
@@ -258,7 +274,13 @@ impl Agent {
                     self.show();
                     self.report();
                 }
-                logged = audit::next(&mut log) => audit::tell(&self.state, &self.config.options.node, &logged),
+                // What is due goes first, so that an answer is not about what will be in a moment.
+                asked = explain::next(&mut questions), if due.is_none() || self.retry.is_some() => self.explain(asked),
+                _ = tell.tick() => self.denied.tell(&self.reports),
+                // What is denied before everything was listed waits until it can be named.
+                logged = self.denied.next(), if self.state.compiled().is_some() => {
+                    self.denied.take(logged, &self.state, &self.reports);
+                }
             }
         }
     }
@@ -307,12 +329,17 @@ impl Agent {
             }
         }
         self.identities.take(&update);
+        self.generations.take(&update);
         self.unreported |= !matches!(update, Update::Failing { .. } | Update::Recovered { .. });
         let listed = matches!(update, Update::Listed(..));
         let watch_changed = matches!(update, Update::Failing { .. } | Update::Recovered { .. });
         match self.state.take(update) {
             Effect::Changed => _ = self.waiting_since.get_or_insert_with(Instant::now),
             Effect::Unchanged => _ = metrics.updates_unchanged.inc(),
+        }
+        // Otherwise it has to be in the kernel first.
+        if self.waiting_since.is_none() && self.programmer.is_programmed() {
+            self.generations.unchanged(&metrics.of_policies);
         }
         if listed {
             self.say_what_is_missing();
@@ -363,6 +390,7 @@ impl Agent {
                 let took = self.waiting_since.map(|since| since.elapsed());
                 tracing::debug!(size, replaced, judged_again, ?took, "programmed");
                 if replaced {
+                    self.denials.restart();
                     metrics.repairs.inc_by(u64::from(self.retry.is_some()));
                     tracing::info!(size, "the table is in place");
                 }
@@ -374,6 +402,10 @@ impl Agent {
             }
         }
         if self.programmer.is_programmed() {
+            if let Some(compiled) = self.state.compiled() {
+                self.denials.follow(self.programmer.renderer().ruleset(), compiled);
+                self.count_by_policy();
+            }
             // The names of a new ruleset are asked for.
             let sets = self.programmer.renderer().names();
             self.names.follow(sets, self.learning.why_not().as_deref());
@@ -448,6 +480,10 @@ impl Agent {
         (self.waiting_since, self.retry) = (None, None);
         self.reports.readiness.clear("kernel");
         self.reports.metrics.synced(self.programmer.generation());
+        if let Some(compiled) = self.state.compiled() {
+            let groups = self.programmer.renderer().groups();
+            self.generations.programmed(compiled, groups, &self.reports.metrics.of_policies);
+        }
     }
 
     /// The ranges of the node's pods: as told, or as its Node object says.
@@ -537,18 +573,21 @@ impl Agent {
                 return;
             }
         };
-        for direction in Direction::ALL {
-            let chain = crate::render::frame::deny_chain(direction);
-            let now = counters.get(&chain).map_or(0, |count| count.packets);
-            let (last, sum) = self.counted.entry(direction.field()).or_default();
-            // A table that was put in place again counts from nothing.
-            let more = if now >= *last { now - *last } else { now };
-            (*last, *sum) = (now, *sum + more);
-            self.reports
-                .metrics
-                .denied_packets
-                .get_or_create(&ByDirection { direction: direction.field() })
-                .inc_by(more);
+        let metrics = &self.reports.metrics;
+        for (direction, more) in self.denials.take(&counters) {
+            metrics.denied_packets.get_or_create(&ByDirection { direction: direction.field() }).inc_by(more);
+        }
+        self.count_by_policy();
+        for (direction, policy) in self.denials.forget(|policy| self.state.index().policy(policy).is_some()) {
+            self.reports.metrics.policy_denied_packets.remove(&by_policy(direction, policy));
+        }
+    }
+
+    /// What was denied by policy: from nothing on for a policy that is new on this node.
+    fn count_by_policy(&mut self) {
+        for (direction, policy, more) in self.denials.by_policy() {
+            let label = by_policy(direction, policy);
+            self.reports.metrics.policy_denied_packets.get_or_create(&label).inc_by(more);
         }
     }
 
@@ -587,7 +626,7 @@ impl Agent {
             chains: ruleset.chains.len(),
             sets: ruleset.sets.len(),
             elements,
-            denied_packets: self.counted.iter().map(|(direction, (_, sum))| (*direction, *sum)).collect(),
+            denied_packets: self.denials.totals().map(|(direction, sum)| (direction.field(), sum)).collect(),
             findings: self.findings.clone(),
         };
         let metrics = &self.reports.metrics;
@@ -605,6 +644,10 @@ impl Agent {
             tracing::error!("the status cannot be shown: {error}");
         }
     }
+}
+
+fn by_policy(direction: Direction, (namespace, policy): Key) -> ByPolicy {
+    ByPolicy { direction: direction.field(), namespace: namespace.into(), policy: policy.into() }
 }
 
 /// A kind as labels and logs name it.

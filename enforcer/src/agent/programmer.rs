@@ -7,7 +7,7 @@
 
 use super::names::{Touched, Wanted};
 use crate::drift::differences;
-use crate::kernel::{CommitError, Contents, Error, Kernel};
+use crate::kernel::{CommitError, Contents, Dump, Error, Kernel};
 use crate::render::{Changed, Options, Renderer};
 use crate::ruleset::{Name, Ruleset, TimedElements};
 use crate::transaction::{Op, Transaction, between, may_deny, replace};
@@ -120,6 +120,11 @@ impl Programmer {
     /// The ranges of this node's pods.
     pub fn set_pod_cidrs(&mut self, pod_cidrs: Vec<IpNet>) {
         self.renderer.set_pod_cidrs(pod_cidrs);
+    }
+
+    /// The ruleset that the kernel holds, when that is known.
+    pub fn held(&self) -> Option<&Ruleset> {
+        self.held.as_ref()
     }
 
     /// What the timed sets of the kernel hold, as far as it is known.
@@ -268,23 +273,26 @@ impl Programmer {
             return Ok(None);
         }
         let dump = self.kernel.read().await?;
-        let differences = match &dump {
-            None => vec!["the table is gone".to_owned()],
-            Some(dump) => match Contents::expected(held) {
-                Ok(expected) => {
-                    let mut lines = differences(&expected, &dump.contents);
-                    let found = |set: &str| dump.contents.sets.get(set).map(|set| &set.timed);
-                    lines.extend(self.timed.differences(found, Instant::now()));
-                    lines
-                }
-                Err(error) => vec![error],
-            },
-        };
+        let differences = deviations(held, &self.timed, dump.as_ref());
         if differences.is_empty() {
             self.seen_at = dump.map(|dump| dump.generation);
             return Ok(None);
         }
         self.held = None;
         Ok(Some(Drift { differences }))
+    }
+}
+
+/// What of the kernel's table is otherwise than it was made, one line each.
+pub fn deviations(held: &Ruleset, timed: &TimedElements, found: Option<&Dump>) -> Vec<String> {
+    let Some(dump) = found else { return vec!["the table is gone".to_owned()] };
+    match Contents::expected(held) {
+        Ok(expected) => {
+            let mut lines = differences(&expected, &dump.contents);
+            let found = |set: &str| dump.contents.sets.get(set).map(|set| &set.timed);
+            lines.extend(timed.differences(found, Instant::now()));
+            lines
+        }
+        Err(error) => vec![error],
     }
 }

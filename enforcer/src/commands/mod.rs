@@ -1,6 +1,10 @@
 //! One file a command. Each gives the exit code, or what went wrong.
 
+mod client;
+
 pub mod cleanup;
+pub mod explain;
+pub mod flows;
 pub mod prepare_node;
 pub mod render;
 pub mod run;
@@ -35,6 +39,8 @@ pub const OK: u8 = 0;
 pub const DIFFERS: u8 = 1;
 /// Not done.
 pub const CANNOT: u8 = 2;
+/// Done, and what came of it is not certain.
+pub const UNCERTAIN: u8 = 3;
 
 /// What ends a program that stays: SIGTERM or SIGINT, caught from now on.
 fn told_to_stop() -> Result<impl Future<Output = ()>, Failure> {

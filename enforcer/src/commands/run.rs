@@ -2,12 +2,18 @@
 
 use super::{Failure, OK, told_to_stop};
 use crate::agent::{self, Config, Reports};
-use crate::args::Run;
+use crate::args::{Run, SinkArgs};
+use crate::flows::{self, Feed};
 use crate::kernel::{Kernel, Ownership};
-use crate::observe::{self, Observed};
+use crate::observe::falcosidekick::{self, Sender};
+use crate::observe::socket::{self, Told};
+use crate::observe::{self, Metrics, Observed, pod_events};
 use crate::watch;
+use kube::Client;
 use netsim_shared::compile::Modes;
 use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 /// How old the last beat of the loop may be for the process to be called alive. A first compile of
 /// a large cluster is much shorter.
@@ -31,6 +37,14 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
     let listener = observe::bind(args.listen).await.map_err(Failure::new)?;
     let objects = observe::objects::start(&client, &args.ruleset.node_name, observe::objects::Pace::default());
     let reports = Reports { objects: Some(objects), ..Reports::default() };
+    let flow_log = match &args.flow_log {
+        Some(path) => {
+            let out = flows::log::Out::open(path).map_err(Failure::new)?;
+            Some(flows::log::start(out, &reports.flows, reports.metrics.clone()).map_err(Failure::new)?)
+        }
+        None => None,
+    };
+    tell(&args.sinks, &args.ruleset.node_name, &client, &reports.flows, &reports.metrics)?;
     let observed = Observed {
         metrics: reports.metrics.clone(),
         readiness: reports.readiness.clone(),
@@ -40,10 +54,12 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
     };
     let end = told_to_stop()?;
     let address = listener.local_addr().unwrap_or(args.listen);
+    let told = Told { observed: observed.clone(), flows: reports.flows.clone(), questions: reports.questions.clone() };
     tokio::spawn(observe::serve(listener, observed, std::future::pending()));
     let options = args.ruleset.options();
     let mode = if options.audit { "audit: nothing is dropped" } else { "enforce" };
     tracing::info!(node = %options.node, table = %args.kernel.table, %address, mode, version = env!("CARGO_PKG_VERSION"), "starting");
+    let socket = socket_of(args, told);
     let updates = watch::watch(&client, &options.node);
     let config = Config {
         options,
@@ -56,8 +72,52 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
         netns: args.kernel.netns.clone(),
         names: args.names.config(),
         learning: args.names.learning(),
+        flow_interval: args.flow_interval,
     };
     agent::run(config, kernel, updates, reports, end).await;
+    if let Some((end, served)) = socket {
+        _ = end.send(());
+        // So that its file is gone when the process is.
+        _ = served.await;
+    }
+    if let Some(log) = flow_log {
+        log.finish().await;
+    }
     tracing::info!("stopped; what was enforced stays enforced, `netsim-enforcer cleanup` takes it out");
     Ok(OK)
+}
+
+/// Begins to tell flows to all that are named.
+fn tell(args: &SinkArgs, node: &str, client: &Client, flows: &Feed, metrics: &Metrics) -> Result<(), Failure> {
+    if let Some(target) = args.falcosidekick() {
+        let metrics = metrics.sink("falcosidekick");
+        let sender = Sender::new(target, node, falcosidekick::Pace::default(), metrics).map_err(Failure::new)?;
+        tokio::spawn(sender.run(flows.subscribe()));
+    }
+    if let Some(pace) = args.pod_events() {
+        let metrics = metrics.sink("events");
+        tokio::spawn(pod_events::run(client.clone(), node.to_owned(), pace, flows.subscribe(), metrics));
+    }
+    Ok(())
+}
+
+/// Serves the socket beside everything else. Without one, the node is enforced all the same.
+fn socket_of(args: &Run, told: Told) -> Option<(oneshot::Sender<()>, JoinHandle<()>)> {
+    let path = args.socket()?;
+    let socket = match socket::bind(path) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::warn!("flows and explain cannot be asked for: {error}");
+            return None;
+        }
+    };
+    let (end, ended) = oneshot::channel::<()>();
+    let path = path.display().to_string();
+    let served = tokio::spawn(async move {
+        let ended = async { _ = ended.await };
+        if let Err(error) = socket::serve(socket, told, ended).await {
+            tracing::warn!("the socket `{path}` cannot be served: {error}");
+        }
+    });
+    Some((end, served))
 }

@@ -1,12 +1,8 @@
 //! `netsim-enforcer status`: what the agent of this node says of itself.
 
-use super::{DIFFERS, Failure, OK, print};
+use super::{DIFFERS, Failure, OK, client, print};
 use crate::args::{Output, Status};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::StatusCode;
 use netsim_shared::diagnostic::Diagnostic;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -36,15 +32,9 @@ pub fn run(args: &Status) -> Result<u8, Failure> {
 }
 
 async fn ask(args: &Status) -> Result<Value, String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let stream = TcpStream::connect(args.address).await.map_err(|e| text(&e))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| text(&e))?;
-    tokio::spawn(connection);
-    let request = Request::get("/status").header("host", args.address.to_string()).body(Empty::<Bytes>::new());
-    let response = sender.send_request(request.map_err(|e| text(&e))?).await.map_err(|e| text(&e))?;
-    let code = response.status();
-    let body = response.into_body().collect().await.map_err(|e| text(&e))?.to_bytes();
-    let body = String::from_utf8_lossy(&body);
+    let stream = TcpStream::connect(args.address).await.map_err(|error| error.to_string())?;
+    let response = client::get(stream, &args.address.to_string(), "/status").await?;
+    let (code, body) = client::text(response).await?;
     match code {
         StatusCode::OK => serde_json::from_str(&body).map_err(|_| "what does is something else".to_owned()),
         // As long as it has nothing to show.

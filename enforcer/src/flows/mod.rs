@@ -9,15 +9,24 @@
 //!
 //! Enforcement waits for nobody here: who reads too slowly misses flows, and is told how many.
 
+pub mod aggregate;
+mod denials;
 mod feed;
+pub mod log;
+pub mod named;
+mod summary;
+pub mod tag;
 
+pub use denials::Denials;
 pub use feed::{Feed, Subscription};
+pub use summary::{Summary, summary};
 
 use jiff::Timestamp;
 use k8s_openapi::jiff;
 use netsim_shared::policy::Direction;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 /// What became of the packets.
@@ -40,6 +49,9 @@ pub enum Reason {
     UnknownPod,
     /// Link-local, multicast or broadcast on a bridge with isolated pods (I5).
     NamelessAddress,
+    /// The packet belongs to no connection that the kernel knows of, and its end is isolated (I4). Who
+    /// opened what cannot be told.
+    NoConnection,
 }
 
 /// A pod, as far as it is told.
@@ -99,6 +111,16 @@ pub struct Flow {
     pub isolated_by: Vec<Box<str>>,
 }
 
+impl fmt::Display for End {
+    /// `ns/pod`, as questions name it; an address where no pod is known.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.pod {
+            Some(pod) => write!(f, "{}/{}", pod.namespace, pod.name),
+            None => self.ip.fmt(f),
+        }
+    }
+}
+
 impl Flow {
     /// The end that policy bound: a pod of this node.
     pub fn subject(&self) -> &End {
@@ -123,4 +145,37 @@ fn as_text<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::E
 
 fn direction<S: Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(direction.field())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Somebody who may not.
+    pub fn flow() -> Flow {
+        let end = |address: &str, name: &str| End {
+            ip: address.parse().unwrap(),
+            pod: Some(PodRef {
+                namespace: "shop".into(),
+                name: name.into(),
+                uid: Box::default(),
+                labels: BTreeMap::from([("app".into(), name.into())]),
+            }),
+        };
+        let time = Timestamp::from_second(1_700_000_000).unwrap();
+        Flow {
+            first: time,
+            last: time,
+            node: "node-1".into(),
+            verdict: Verdict::Denied,
+            reason: Reason::Policy,
+            direction: Direction::Ingress,
+            source: end("10.0.0.1", "frontend"),
+            destination: end("10.0.0.2", "db"),
+            protocol: "TCP".into(),
+            port: Some(5432),
+            packets: 1,
+            isolated_by: vec!["shop/default-deny".into()],
+        }
+    }
 }

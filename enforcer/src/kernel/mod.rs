@@ -15,6 +15,7 @@ mod dump;
 mod elements;
 mod error;
 mod expressions;
+mod logging;
 mod message;
 mod netlink;
 pub mod nflog;
@@ -128,6 +129,11 @@ impl Kernel {
     /// Reads what is logged to a group in the thread's network namespace.
     pub fn log_reader(&self, group: u16) -> Reply<nflog::Reader> {
         self.run(move |_| nflog::Reader::open(group))
+    }
+
+    /// See [`Netlink::logging`].
+    pub fn logging(&self) -> Reply<Result<(), String>> {
+        self.run(Netlink::logging)
     }
 
     /// Listens to a queue in the thread's network namespace, see [`queue::Queue::open`].

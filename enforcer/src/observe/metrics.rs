@@ -1,6 +1,8 @@
 //! The metrics, all with the prefix `netsim_enforcer_`.
 
 use super::names::NamesMetrics;
+use super::policies::PolicyMetrics;
+use super::sinks::SinkMetrics;
 use netsim_shared::policy::Direction;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -59,6 +61,24 @@ pub struct ByDirection {
     pub direction: &'static str,
 }
 
+/// The labels of what concerns a policy in a direction.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByPolicy {
+    /// `ingress` or `egress`, as seen from the isolated pod.
+    pub direction: &'static str,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name, as netsim says it.
+    pub policy: String,
+}
+
+/// The label of where denied connections are told.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BySink {
+    /// `log`, for the file or output of `--flow-log`; each sink has a word of its own.
+    pub sink: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildInfo {
     version: &'static str,
@@ -110,12 +130,24 @@ pub struct Metrics {
     pub unreadable_objects: Family<ByKind, Counter>,
     /// Packets that were denied.
     pub denied_packets: Family<ByDirection, Counter>,
+    /// Packets that were denied to pods that a policy isolates.
+    pub policy_denied_packets: Family<ByPolicy, Counter>,
+    /// Denied connections that were told.
+    pub denied_flows: Family<ByDirection, Counter>,
+    /// Logged packets that could not be read, named or kept.
+    pub flows_lost: Counter,
+    /// Flows that a sink could not be told.
+    pub flow_sink_failures: Family<BySink, Counter>,
     /// How often connections were swept.
     pub conntrack_sweeps: Counter,
     /// When the kernel was last known to hold what was compiled, in seconds since 1970.
     pub last_sync_timestamp: FloatGauge,
     /// Names, and what they stand for.
     pub names: NamesMetrics,
+    /// Single policies.
+    pub of_policies: PolicyMetrics,
+    /// Where flows go.
+    pub sinks: SinkMetrics,
 }
 
 impl Default for Metrics {
@@ -157,12 +189,20 @@ impl Metrics {
             watch_failing: Family::default(),
             unreadable_objects: Family::default(),
             denied_packets: Family::default(),
+            policy_denied_packets: Family::default(),
+            denied_flows: Family::default(),
+            flows_lost: Counter::default(),
+            flow_sink_failures: Family::default(),
             conntrack_sweeps: Counter::default(),
             last_sync_timestamp: FloatGauge::default(),
             names: NamesMetrics::default(),
+            of_policies: PolicyMetrics::default(),
+            sinks: SinkMetrics::default(),
         };
         metrics.register(&mut registry);
         metrics.names.register(&mut registry);
+        metrics.of_policies.register(&mut registry);
+        metrics.sinks.register(&mut registry);
         metrics.begin_at_zero();
         Self { registry: Arc::new(registry), ..metrics }
     }
@@ -187,6 +227,7 @@ impl Metrics {
             ("updates_unchanged", "Events that changed nothing", &self.updates_unchanged),
             ("drift", "Times that somebody else had changed the table", &self.drift),
             ("repairs", "Times that the table was repaired", &self.repairs),
+            ("flows_lost", "Logged packets that could not be read, named or kept", &self.flows_lost),
             ("conntrack_sweeps", "Times that connections were swept", &self.conntrack_sweeps),
         ];
         for (name, help, counter) in counters {
@@ -198,6 +239,11 @@ impl Metrics {
         registry.register("watch_failing", "1 while a watch fails", self.watch_failing.clone());
         registry.register("unreadable_objects", "Objects that could not be read", self.unreadable_objects.clone());
         registry.register("denied_packets", "Packets that policy denied", self.denied_packets.clone());
+        let by_policy = "Packets that were denied to pods that a policy isolates";
+        registry.register("policy_denied_packets", by_policy, self.policy_denied_packets.clone());
+        registry.register("denied_flows", "Denied connections that were told", self.denied_flows.clone());
+        let failures = "Flows that a sink could not be told";
+        registry.register("flow_sink_failures", failures, self.flow_sink_failures.clone());
         registry.register("transaction_ops", "Changes in a transaction", self.transaction_ops.clone());
         let commit = "Time that the kernel took for a transaction";
         registry.register_with_unit("commit_duration", commit, Unit::Seconds, self.commit_duration.clone());
@@ -214,7 +260,13 @@ impl Metrics {
         }
         for direction in Direction::ALL {
             drop(self.denied_packets.get_or_create(&ByDirection { direction: direction.field() }));
+            drop(self.denied_flows.get_or_create(&ByDirection { direction: direction.field() }));
         }
+    }
+
+    /// Flows will be told to a sink: its failures are there from now on.
+    pub fn will_tell(&self, sink: &'static str) {
+        drop(self.flow_sink_failures.get_or_create(&BySink { sink }));
     }
 
     /// A kind of object will be watched: its values are there from now on.

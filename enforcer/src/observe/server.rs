@@ -1,38 +1,21 @@
 //! Metrics, health and status over HTTP.
 
+use super::http::{self, Answer, Body, Endless, TEXT, respond};
 use super::metrics::{Metrics, TextFormat};
 use super::readiness::Readiness;
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, HeaderMap};
+use hyper::{Request, Response, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
-use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-
-/// How long the head of a request may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a connection may last: whoever does not read an answer is let go then.
-const LIFETIME: Duration = Duration::from_secs(300);
-/// How many connections there may be; further ones are closed at once.
-const CONNECTIONS: usize = 128;
-/// How long to wait when connections cannot be taken, for example without file descriptors.
-const PAUSE: Duration = Duration::from_millis(200);
-
-const TEXT: &str = "text/plain; charset=utf-8";
+use tokio::net::TcpListener;
 
 /// Why nothing can be served.
 #[derive(Debug)]
@@ -126,65 +109,40 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|source| BindError { address, source })
 }
 
-/// Serves until `end`. Each connection is a task of its own, so that none waits for another.
+/// Serves until `end`.
 pub async fn serve(listener: TcpListener, observed: Observed, end: impl Future<Output = ()>) {
-    let mut end = pin!(end);
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = &mut end => return,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if connections.len() < CONNECTIONS => {
-                    connections.spawn(connection(stream, observed.clone()));
-                }
-                Ok((_, peer)) => tracing::warn!(%peer, "too many connections for metrics and health: one was closed"),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot take a connection for metrics and health");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
+    http::serve(listener, observed, end).await;
+}
+
+impl Answer for Observed {
+    const WHAT: &'static str = "metrics and health";
+
+    async fn answer(&self, request: &Request<Incoming>, _: &Endless) -> Response<Body> {
+        self.page(request).unwrap_or_else(|| {
+            let pages = format!("there are {PAGES}\n");
+            respond(StatusCode::NOT_FOUND, TEXT, pages)
+        })
     }
 }
 
-async fn connection(stream: TcpStream, observed: Observed) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let answer = answer(&observed, request.method(), request.uri().path(), request.headers());
-        async { Ok::<_, Infallible>(answer) }
-    });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(LIFETIME, serving).await {
-        Ok(Ok(())) => {}
-        // What is wrong with a client is its own concern.
-        Ok(Err(error)) => tracing::debug!(%error, "a connection for metrics and health ended early"),
-        Err(_) => tracing::debug!("a connection for metrics and health lasted too long"),
+/// What there is.
+pub const PAGES: &str = "/metrics, /healthz, /readyz and /status";
+
+impl Observed {
+    /// A page; `None` when there is none of that path.
+    pub fn page(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
+        let page = match request.uri().path() {
+            "/metrics" => metrics,
+            "/healthz" => healthz,
+            "/readyz" => readyz,
+            "/status" => status,
+            _ => return None,
+        };
+        Some(page(self, request.headers()))
     }
 }
 
-fn answer(observed: &Observed, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
-    let page = match path {
-        "/metrics" => metrics,
-        "/healthz" => healthz,
-        "/readyz" => readyz,
-        "/status" => status,
-        _ => {
-            let pages = "there are /metrics, /healthz, /readyz and /status\n";
-            return respond(StatusCode::NOT_FOUND, TEXT, pages.to_owned());
-        }
-    };
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned());
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
-    }
-    page(observed, headers)
-}
-
-fn metrics(observed: &Observed, headers: &HeaderMap) -> Response<Full<Bytes>> {
+fn metrics(observed: &Observed, headers: &HeaderMap) -> Response<Body> {
     // A client may send several headers as well as several values in one.
     let accept: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = TextFormat::preferred(&accept.join(","));
@@ -197,7 +155,7 @@ fn metrics(observed: &Observed, headers: &HeaderMap) -> Response<Full<Bytes>> {
     }
 }
 
-fn healthz(observed: &Observed, _: &HeaderMap) -> Response<Full<Bytes>> {
+fn healthz(observed: &Observed, _: &HeaderMap) -> Response<Body> {
     let (age, limit) = (observed.heartbeat.age(), observed.heartbeat_limit);
     if age < limit {
         respond(StatusCode::OK, TEXT, "ok\n".to_owned())
@@ -208,7 +166,7 @@ fn healthz(observed: &Observed, _: &HeaderMap) -> Response<Full<Bytes>> {
     }
 }
 
-fn readyz(observed: &Observed, _: &HeaderMap) -> Response<Full<Bytes>> {
+fn readyz(observed: &Observed, _: &HeaderMap) -> Response<Body> {
     let reasons = observed.readiness.reasons();
     if reasons.is_empty() {
         respond(StatusCode::OK, TEXT, "ok\n".to_owned())
@@ -217,19 +175,11 @@ fn readyz(observed: &Observed, _: &HeaderMap) -> Response<Full<Bytes>> {
     }
 }
 
-fn status(observed: &Observed, _: &HeaderMap) -> Response<Full<Bytes>> {
+fn status(observed: &Observed, _: &HeaderMap) -> Response<Body> {
     match observed.status.get() {
         Some(status) => respond(StatusCode::OK, "application/json", format!("{status}\n")),
         None => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the agent is starting\n".to_owned()),
     }
-}
-
-fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Over real connections, with the standard library as the client.
 
+use super::super::http::CONNECTIONS;
 use super::super::metrics::{ByDirection, ByKind, ByResult, CommitResult};
 use super::*;
 use std::collections::{BTreeMap, BTreeSet};

@@ -15,6 +15,7 @@
 //! replies of a connection that is denied now are cut as well.
 
 use super::{Options, UnknownPods};
+use crate::flows::tag::{Cause, Tag, Way};
 use crate::ruleset::{CT_INVALID, CT_RELATED, CT_UNTRACKED, Chain, Field, Hook, Name, Rule, Statement, Verdict};
 use ipnet::IpNet;
 use netsim_shared::net::{Family, family_of};
@@ -43,6 +44,17 @@ pub fn self_set(direction: Direction, family: Family) -> Name {
 /// The chain that ends what a direction denies.
 pub fn deny_chain(direction: Direction) -> Name {
     format!("deny_{direction}").into()
+}
+
+/// The chain that ends what a direction denies because no pod is known to have the address: it says
+/// so in the log, which nobody could tell later, when the pod is known.
+pub fn unknown_chain(direction: Direction) -> Name {
+    format!("unknown_{direction}").into()
+}
+
+/// The chain that writes denied packets to the log.
+fn log_chain(tag: &str, direction: Direction) -> Name {
+    format!("log_{tag}{direction}").into()
 }
 
 /// Who is bound by a direction: the source by egress, the destination by ingress.
@@ -151,7 +163,8 @@ pub fn chains(options: &Options, pod_cidrs: &[IpNet], stamp: u32) -> BTreeMap<Na
             let known = Family::ALL.map(|family| vec![Statement::Vmap(field(family), pods_map(direction, family))]);
             let unknown = pod_cidrs.iter().filter(|_| options.unknown_pods == UnknownPods::Deny).map(|block| {
                 let inside = Statement::InBlock(field(family_of(block)), *block);
-                vec![inside, Statement::Verdict(Verdict::Goto(deny_chain(direction)))]
+                let end = if options.log_denied { unknown_chain(direction) } else { deny_chain(direction) };
+                vec![inside, Statement::Verdict(Verdict::Goto(end))]
             });
             known.into_iter().chain(unknown).collect::<Vec<Rule>>()
         };
@@ -163,20 +176,31 @@ pub fn chains(options: &Options, pod_cidrs: &[IpNet], stamp: u32) -> BTreeMap<Na
             Direction::Egress => Field::Source(family),
         };
         add(&format!("untracked_{direction}"), None, dispatch(&of_packet));
-        let mut denied = vec![vec![Statement::Counter]];
-        if options.audit {
-            let prefix = match direction {
-                Direction::Ingress => "ingress",
-                Direction::Egress => "egress",
-            };
-            let log = Statement::Log { group: options.log_group, prefix };
-            denied.push(vec![Statement::Limit(AUDIT_LOGS_PER_SECOND), log]);
+        for (chain, cause) in [(deny_chain(direction), Cause::Known), (unknown_chain(direction), Cause::UnknownPod)] {
+            if cause == Cause::UnknownPod && (!options.log_denied || options.unknown_pods == UnknownPods::Allow) {
+                continue;
+            }
+            let mut denied = vec![vec![Statement::Counter]];
+            if options.log_denied {
+                // One limit for all ways, so that none is told as another.
+                let log = log_chain(if cause == Cause::Known { "" } else { "unknown_" }, direction);
+                denied.push(vec![Statement::Limit(options.log_rate), Statement::Verdict(Verdict::Jump(log.clone()))]);
+                add(&log, None, logged(options.log_group, direction, cause));
+            }
+            denied.push(only(if options.audit { Verdict::Return } else { Verdict::Drop }));
+            add(&chain, None, denied);
         }
-        denied.push(only(if options.audit { Verdict::Return } else { Verdict::Drop }));
-        add(&deny_chain(direction), None, denied);
     }
     chains
 }
 
-/// How many connections a second are written to the log in audit mode; all are counted.
-const AUDIT_LOGS_PER_SECOND: u32 = 100;
+/// Writes a packet to the log, with what cannot be seen in the packet itself.
+fn logged(group: u16, direction: Direction, cause: Cause) -> Vec<Rule> {
+    let log = |way| Statement::Log { group, prefix: Tag { direction, cause, way }.prefix() };
+    let back = || Statement::Verdict(Verdict::Return);
+    vec![
+        vec![Statement::CtReply, log(Way::Reply), back()],
+        vec![Statement::CtState(CT_INVALID | CT_UNTRACKED), log(Way::Stray), back()],
+        vec![log(Way::Original)],
+    ]
+}

@@ -15,9 +15,10 @@ use netsim_shared::compile::{Address, Compiled, EndpointId, Entry};
 use netsim_shared::dns::NamePattern;
 use netsim_shared::net::{Family, PerFamily};
 use netsim_shared::policy::Direction;
+pub use peers::group_of_chain;
 use peers::{Out, Peers};
 use rustc_hash::FxHashSet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -42,8 +43,12 @@ pub struct Options {
     pub audit: bool,
     /// The bits of the connection mark that are ours: adjoining ones.
     pub mark_mask: u32,
-    /// The netlink log group of the audit mode.
+    /// Whether denied packets are logged; they are counted in any case.
+    pub log_denied: bool,
+    /// The netlink log group that they are logged to.
     pub log_group: u16,
+    /// How many packets a second are logged in each direction, and as many of unknown pods.
+    pub log_rate: u32,
     /// A group of pods with more lines than this to look through gets others: one for each distinct
     /// set of ports, with sets of peers of its own. A packet's way does not get longer with the
     /// number of policies that isolate a pod.
@@ -59,7 +64,9 @@ impl Default for Options {
             unknown_pods: UnknownPods::default(),
             audit: false,
             mark_mask: 0xffff_0000,
+            log_denied: true,
             log_group: 4712,
+            log_rate: 100,
             many_lines: 16,
             learning: None,
         }
@@ -128,6 +135,10 @@ pub struct Renderer {
     /// Of the compiled form that the sets were made of.
     epoch: Option<u64>,
     local_pods: usize,
+    /// The groups of the node's pods.
+    groups: BTreeSet<(Direction, GroupId)>,
+    /// How often all was made.
+    makings: u64,
     local_addresses: FxHashSet<IpAddr>,
     ingress: Peers,
     egress: Peers,
@@ -155,6 +166,8 @@ impl Renderer {
             stamp,
             epoch: None,
             local_pods: 0,
+            groups: BTreeSet::new(),
+            makings: 0,
             local_addresses: FxHashSet::default(),
             ingress: Peers::default(),
             egress: Peers::default(),
@@ -176,6 +189,12 @@ impl Renderer {
     /// How many pods of this node are known.
     pub fn local_pods(&self) -> usize {
         self.local_pods
+    }
+
+    /// The groups that pods of this node are in, by the numbers of the compiled form that was rendered last; and a
+    /// number that is another one when they, or policies, may be others.
+    pub fn groups(&self) -> (u64, impl Iterator<Item = (Direction, GroupId)> + '_) {
+        (self.makings, self.groups.iter().copied())
     }
 
     /// How many sets of peers there are, both directions together.
@@ -266,6 +285,9 @@ impl Renderer {
         let sets = sets.into_iter().flat_map(|(direction, peers)| peers.names_sets(compiled.side(direction)));
         self.names = sets.collect();
         self.local_pods = locals.len();
+        let groups = |local: &Local| Direction::ALL.map(|direction| (direction, local.group(direction)));
+        self.groups = locals.iter().flat_map(groups).collect();
+        self.makings += 1;
         self.local_addresses = locals.iter().flat_map(Local::addresses).collect();
         self.epoch = Some(compiled.epoch());
     }

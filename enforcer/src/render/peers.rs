@@ -513,13 +513,23 @@ fn rules(side: &Side, lines: &[Line], family: Family) -> Vec<Rule> {
             }
         }
     }
-    rules.push(frame::only(Verdict::Goto(frame::deny_chain(direction))));
+    // Counted by group as well: so it is known which policies denied.
+    rules.push(vec![Statement::Counter, Statement::Verdict(Verdict::Goto(frame::deny_chain(direction)))]);
     rules
 }
 
 /// The chain of a group of the node's pods.
 pub fn group_chain(direction: Direction, group: GroupId, family: Family) -> Name {
     format!("{direction}{}_group{group}", frame::digit(family)).into()
+}
+
+/// The direction and group of a name that [`group_chain`] gave.
+pub fn group_of_chain(name: &str) -> Option<(Direction, GroupId)> {
+    let (start, group) = name.rsplit_once("_group")?;
+    let direction = Direction::ALL
+        .into_iter()
+        .find(|direction| start.strip_prefix(direction.field()).is_some_and(|family| matches!(family, "4" | "6")))?;
+    Some((direction, group.parse().ok()?))
 }
 
 fn peers_set(side: &Side, id: SetId, family: Family) -> Name {

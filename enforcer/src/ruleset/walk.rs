@@ -1,5 +1,5 @@
-//! What a ruleset does with a packet, worked out without a kernel: the tests' link between
-//! `evaluate` and what the kernel is told.
+//! What a ruleset does with a packet, worked out without a kernel: the link between `evaluate` and what
+//! the kernel is told, for tests and for [`explain`](crate::explain).
 
 use super::{
     CT_ESTABLISHED, CT_INVALID, CT_UNTRACKED, Field, Hook, Key, Name, Ruleset, SetKind, Statement, TimedElements,
@@ -46,6 +46,17 @@ pub struct End {
     pub mark: u32,
     /// The chain whose rule dropped it.
     pub dropped_in: Option<Name>,
+    /// What was said with it where it was logged.
+    pub logged: Vec<&'static str>,
+}
+
+/// A rule whose verdict a packet took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The chain.
+    pub chain: Name,
+    /// The place of the rule in it.
+    pub rule: usize,
 }
 
 enum Step {
@@ -61,6 +72,8 @@ struct Walk<'r> {
     now: Instant,
     packet: Packet,
     mark: u32,
+    logged: Vec<&'static str>,
+    taken: Vec<Taken>,
 }
 
 /// Walks a packet through a hook. Chains that do not exist are passed as if they were empty.
@@ -73,7 +86,7 @@ pub fn walk(ruleset: &Ruleset, hook: Hook, packet: Packet) -> End {
 
 /// The same with elements in the timed sets, at a moment.
 pub fn walk_at(ruleset: &Ruleset, timed: &TimedElements, now: Instant, hook: Hook, packet: Packet) -> End {
-    let mut walk = Walk { ruleset, timed, now, packet, mark: packet.mark };
+    let mut walk = Walk::new(ruleset, timed, now, packet);
     let later = match hook {
         Hook::Forward => Some(Hook::AfterForward),
         Hook::Output => Some(Hook::AfterOutput),
@@ -88,18 +101,32 @@ pub fn walk_at(ruleset: &Ruleset, timed: &TimedElements, now: Instant, hook: Hoo
         }
     }
     let dropped_in = if let Step::Drop(chain) = step { Some(chain) } else { None };
-    End { passes: dropped_in.is_none(), mark: walk.mark, dropped_in }
+    End { passes: dropped_in.is_none(), mark: walk.mark, dropped_in, logged: walk.logged }
 }
 
-impl Walk<'_> {
+/// The rules whose verdicts a packet takes from a chain on.
+pub fn taken_from(ruleset: &Ruleset, timed: &TimedElements, now: Instant, chain: &Name, packet: Packet) -> Vec<Taken> {
+    let mut walk = Walk::new(ruleset, timed, now, packet);
+    walk.chain(chain);
+    walk.taken
+}
+
+impl<'r> Walk<'r> {
+    fn new(ruleset: &'r Ruleset, timed: &'r TimedElements, now: Instant, packet: Packet) -> Self {
+        Walk { ruleset, timed, now, packet, mark: packet.mark, logged: Vec::new(), taken: Vec::new() }
+    }
+
     fn chain(&mut self, name: &Name) -> Step {
         let Some(chain) = self.ruleset.chains.get(name) else { return Step::On };
-        for rule in &chain.rules {
+        for (number, rule) in chain.rules.iter().enumerate() {
             let verdict = rule.iter().try_for_each(|statement| match self.statement(statement) {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(None),
                 Err(verdict) => Err(Some(verdict)),
             });
+            if matches!(verdict, Err(Some(_))) {
+                self.taken.push(Taken { chain: name.clone(), rule: number });
+            }
             match verdict {
                 Ok(()) | Err(None) => {}
                 Err(Some(Verdict::Accept)) => return Step::Accept,
@@ -149,9 +176,12 @@ impl Walk<'_> {
                 let found = self.address(*field).and_then(|a| holds(set.kind, &Key::Address(a), set));
                 return found.flatten().map_or(Ok(true), Err);
             }
-            Statement::Counter | Statement::Log { .. } => true,
-            // Rates are not modelled; what follows a limit only reports.
-            Statement::Limit(_) => false,
+            Statement::Log { prefix, .. } => {
+                self.logged.push(prefix);
+                true
+            }
+            // Few packets come here.
+            Statement::Counter | Statement::Limit(_) => true,
             Statement::Queue { .. } => return Err(Verdict::Accept),
             Statement::Verdict(verdict) => return Err(verdict.clone()),
         })

@@ -11,6 +11,19 @@ pub const LONGEST: Duration = Duration::from_secs(10);
 /// Without a failure for so long, the next one counts as the first.
 const QUIET: Duration = Duration::from_secs(30);
 
+/// How many objects the server is given to send in a second after it has lost what watches go on from: see
+/// [`before_list`].
+const OBJECTS_A_SECOND: f64 = 10_000.0;
+
+/// How long to wait at most before everything is asked for again, by how much that is.
+///
+/// When an API server starts anew, its memory of changes does as well, and all nodes of a cluster have to list at
+/// once what they have watched. What is known stays in force meanwhile, so they can wait for each other: not in a
+/// small cluster, a few seconds in a large one.
+pub fn before_list(objects: usize) -> Duration {
+    LONGEST.min(Duration::from_secs_f64(objects as f64 / OBJECTS_A_SECOND))
+}
+
 /// Waits that double from `FIRST` to a longest one, each shortened by up to a half at random, so
 /// that the nodes of a cluster do not come back all at once.
 ///
@@ -61,6 +74,14 @@ fn shortened(time: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_wait_before_a_list_grows_with_the_cluster_up_to_a_bound() {
+        assert_eq!(before_list(0), Duration::ZERO);
+        assert!(before_list(100) <= Duration::from_millis(10));
+        assert_eq!(before_list(50_000), Duration::from_secs(5));
+        assert_eq!(before_list(1_000_000), LONGEST);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn waits_double_up_to_a_bound_and_start_over_when_it_was_quiet() {

@@ -1,6 +1,6 @@
 //! The updates of one kind, out of the events of kube's watcher.
 
-use super::backoff::{Backoff, LONGEST};
+use super::backoff::{Backoff, LONGEST, before_list};
 use super::opened::Observed;
 use super::thin::{Kind, Thin};
 use super::{Update, Watched};
@@ -25,13 +25,14 @@ const GONE_AFTER: usize = 6;
 /// The updates of a kind, for ever.
 pub fn updates<K: Kind>(client: &Client, config: Config) -> impl Stream<Item = Update> + Send + use<K> {
     let opened = Arc::new(Notify::new());
-    let api = Api::all(Observed::client(client, opened.clone()));
+    let api = Api::all(Observed::client(client, K::METADATA_ONLY, opened.clone()));
     let watching = Watching::<K> {
         events: watcher(api.clone(), config.clone()).boxed(),
         api,
         config,
         opened,
         listed: HashSet::new(),
+        known: 0,
         failing: false,
         backoff: Backoff::default(),
         presence: Presence::Unknown,
@@ -50,6 +51,8 @@ struct Watching<K: Kind> {
     opened: Arc<Notify>,
     /// What the list that is under way has told so far.
     listed: HashSet<Key>,
+    /// How many the last complete list has told of.
+    known: usize,
     /// A failure was told, and no recovery yet.
     failing: bool,
     backoff: Backoff,
@@ -107,6 +110,7 @@ impl<K: Kind> Watching<K> {
             }
             Event::InitDone => {
                 self.presence = Presence::Present(0);
+                self.known = self.listed.len();
                 self.out.push_back(Update::Listed(Self::KIND, std::mem::take(&mut self.listed)));
                 self.recover();
             }
@@ -123,9 +127,9 @@ impl<K: Kind> Watching<K> {
 
     fn apply(&mut self, thin: Thin<K>) {
         let (kind, key) = (Self::KIND, thin.key());
-        if let (Watched::DomainPolicies, Some(uid)) = (kind, &thin.meta.uid) {
+        if let (Some(kind), Some(uid)) = (K::POLICY, &thin.meta.uid) {
             let (key, generation) = (thin.own_key(), thin.meta.generation.unwrap_or_default());
-            self.out.push_back(Update::Identified { key, uid: uid.as_str().into(), generation });
+            self.out.push_back(Update::Identified { kind, key, uid: uid.as_str().into(), generation });
         }
         let reading = thin.reading;
         self.out.extend(reading.object.map(Update::Apply));
@@ -151,12 +155,19 @@ impl<K: Kind> Watching<K> {
         } else if let Presence::Present(times) = &mut self.presence {
             *times = 0;
         }
+        let mut retry_in = self.backoff.pause();
         if has_lost_its_place(error) {
             self.start_over();
+            // The same has happened to all nodes.
+            retry_in = retry_in.max(Backoff::at_random(before_list(self.known)));
         }
         let status = status_of(error);
         let asked = status.and_then(|status| status.details.as_ref()).map_or(0, |details| details.retry_after_seconds);
-        let retry_in = self.backoff.pause().max(Duration::from_secs(asked.into()).min(LONGEST));
+        let asked = Duration::from_secs(asked.into()).min(LONGEST);
+        if !asked.is_zero() {
+            // Who has been sent away at the same time comes back at different ones.
+            retry_in = retry_in.max((asked + Backoff::at_random(asked)).min(LONGEST));
+        }
         // A watch that was taken before this failure is no recovery from it.
         let _ = self.opened.notified().now_or_never();
         (self.failing, self.pause) = (true, Some(retry_in));

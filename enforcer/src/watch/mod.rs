@@ -32,6 +32,12 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
+/// How long a watch lasts at most until it is asked for again.
+const WATCH_LASTS: Duration = Duration::from_secs(290);
+/// Pods that may still have something to say. Those that have finished take no part (D3) and never begin again, so
+/// the server leaves them out, and tells of a pod that finishes as it tells of one that is deleted.
+const UNFINISHED: &str = "status.phase!=Succeeded,status.phase!=Failed";
+
 /// What is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Watched {
@@ -94,15 +100,17 @@ impl fmt::Display for Watched {
 /// EgressDomainPolicies is what the index calls them ([`PolicyKind::name_of`]).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Update {
-    /// It came, changed, or is told again by a list. Pods that have finished come like all others.
+    /// It came, changed, or is told again by a list.
     Apply(Object),
-    /// It went.
+    /// It went, or is a pod that has finished.
     Delete(Watched, Key),
     /// A list is complete: exactly these exist of the kind, everything else of it is gone. Until
     /// then what was known before stays true. The kind is in sync from here on.
     Listed(Watched, HashSet<Key>),
-    /// Which text of an EgressDomainPolicy the next update is about, for those who report about it.
+    /// Which text of a policy the next update of its kind is about, for those who report about it.
     Identified {
+        /// Its kind.
+        kind: PolicyKind,
         /// Its namespace and its own name, as the API server has them.
         key: Key,
         /// Which object of that name.
@@ -151,13 +159,17 @@ pub enum Update {
 /// inside a tokio runtime with time and I/O.
 ///
 /// Lists come in pages and ask for the newest state, not for whatever the server has in its cache:
-/// an old list could bring back a pod or a policy that is known to be gone.
+/// an old list could bring back a pod or a policy that is known to be gone. What each of the ways to
+/// ask costs is in `docs/scale.md`.
 pub fn watch(client: &Client, node: &str) -> impl Stream<Item = Update> + Send + use<> {
-    let everything = Config::default();
-    let own_node = Config::default().fields(&format!("metadata.name={node}"));
+    // Agents that began to watch at the same time, because the server did, do not all come back at the same time.
+    let lasts = WATCH_LASTS - Backoff::at_random(WATCH_LASTS / 3);
+    let everything = Config::default().timeout(u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX));
+    let own_node = everything.clone().fields(&format!("metadata.name={node}"));
+    let unfinished = everything.clone().fields(UNFINISHED);
     select_all([
         kind::updates::<thin::Namespaces>(client, everything.clone()).boxed(),
-        kind::updates::<thin::Pods>(client, everything.clone()).boxed(),
+        kind::updates::<thin::Pods>(client, unfinished).boxed(),
         kind::updates::<thin::Policies>(client, everything.clone()).boxed(),
         kind::updates::<thin::DomainPolicies>(client, everything).boxed(),
         kind::updates::<thin::OwnNode>(client, own_node).boxed(),

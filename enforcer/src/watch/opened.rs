@@ -1,10 +1,14 @@
-//! Notices when the server takes a watch. kube's watcher resumes a watch without a word, so that
-//! after a failure nothing would tell that all is well again until the next change, which may be
-//! hours away.
+//! What kube's watcher does not do by itself on the way to the server.
+//!
+//! It resumes a watch without a word, so that after a failure nothing would tell that all is well
+//! again until the next change, which may be hours away: here is noticed when the server takes one.
+//! And it asks for metadata only with another type of objects, which has no place for what we make
+//! of an object while it is decoded: here the question says so.
 
 use super::backoff::FIRST;
 use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::header::ACCEPT;
+use http::{HeaderValue, Request, Response};
 use kube::Client;
 use kube::client::Body;
 use std::sync::Arc;
@@ -13,9 +17,18 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tower_service::Service;
 
+/// What is asked for where metadata is enough. A server that does not know this form of objects sends
+/// whole ones, by the second half.
+const LIST: HeaderValue =
+    HeaderValue::from_static("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json");
+const WATCH: HeaderValue =
+    HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json");
+
 /// The way to the server of one kind's watch.
 pub struct Observed {
     inner: Client,
+    /// Whether metadata is all that is wanted.
+    metadata_only: bool,
     opened: Arc<Notify>,
     /// When a watch may be asked for again.
     not_before: Instant,
@@ -24,9 +37,10 @@ pub struct Observed {
 impl Observed {
     /// A client that goes through `client` and notifies `opened` of every watch that the server
     /// takes.
-    pub fn client(client: &Client, opened: Arc<Notify>) -> Client {
+    pub fn client(client: &Client, metadata_only: bool, opened: Arc<Notify>) -> Client {
         let namespace = client.default_namespace().to_owned();
-        Client::new(Observed { inner: client.clone(), opened, not_before: Instant::now() }, namespace)
+        let observed = Observed { inner: client.clone(), metadata_only, opened, not_before: Instant::now() };
+        Client::new(observed, namespace)
     }
 }
 
@@ -39,9 +53,13 @@ impl Service<Request<Body>> for Observed {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let (client, opened) = (self.inner.clone(), self.opened.clone());
-        if !request.uri().query().unwrap_or_default().split('&').any(|pair| pair == "watch=true") {
+        let watch = request.uri().query().unwrap_or_default().split('&').any(|pair| pair == "watch=true");
+        if self.metadata_only {
+            request.headers_mut().insert(ACCEPT, if watch { WATCH } else { LIST });
+        }
+        if !watch {
             return Box::pin(async move { client.send(request).await });
         }
         // kube's watcher asks again at once when a watch ends in order. A server that ends each of

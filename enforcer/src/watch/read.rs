@@ -7,6 +7,9 @@ use netsim_shared::cluster::Key;
 use netsim_shared::diagnostic::{Diagnostic, Severity};
 use netsim_shared::ingest::ingest_json;
 use netsim_shared::object::Object;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 /// What an object says.
@@ -24,8 +27,29 @@ pub struct Reading {
 static SOURCES: LazyLock<[Arc<str>; Watched::ALL.len()]> =
     LazyLock::new(|| Watched::ALL.map(|kind| format!("API server: {kind}").into()));
 
+/// An object of which the server sends the metadata only, and therefore says another kind.
+#[derive(Deserialize)]
+struct Partial<'t> {
+    #[serde(borrow)]
+    kind: Cow<'t, str>,
+    #[serde(borrow)]
+    metadata: &'t RawValue,
+}
+
+/// The text of an object of a kind, whatever the server calls it.
+fn of_kind<K: Kind>(text: &str) -> Cow<'_, str> {
+    match serde_json::from_str::<Partial<'_>>(text) {
+        Ok(Partial { kind, metadata }) if K::METADATA_ONLY && kind == "PartialObjectMetadata" => {
+            format!("{{\"metadata\":{}}}", metadata.get()).into()
+        }
+        // Whole, or wrong.
+        _ => text.into(),
+    }
+}
+
 /// Reads the text of the object with this namespace and name.
 pub fn read<K: Kind>(key: &Key, text: &str) -> Reading {
+    let text = if K::METADATA_ONLY { &of_kind::<K>(text) } else { text };
     let source = &SOURCES[K::WATCHED as usize];
     let mut ingested = ingest_json(source, text, &K::api_version(), K::KIND);
     let object = ingested.objects.pop();

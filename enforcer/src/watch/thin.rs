@@ -29,6 +29,8 @@ pub trait Kind: fmt::Debug + Clone + Send + Sync + 'static {
     const POLICY: Option<PolicyKind> = None;
     /// Whether a cluster may not have the kind: a definition has to be installed.
     const OPTIONAL: bool = false;
+    /// Whether the metadata of an object is all that is wanted of it.
+    const METADATA_ONLY: bool = false;
 
     /// Its `apiVersion`.
     fn api_version() -> String {
@@ -42,6 +44,7 @@ pub struct Namespaces;
 impl Kind for Namespaces {
     const WATCHED: Watched = Watched::Namespaces;
     const KIND: &'static str = "Namespace";
+    const METADATA_ONLY: bool = true;
 }
 
 /// Pod

@@ -76,6 +76,11 @@ pub fn ranges_of(block: &IpBlock) -> Vec<AddressRange> {
 }
 
 impl Blocks {
+    /// How many distinct blocks and patterns of names there were so far.
+    pub fn numbers(&self) -> usize {
+        self.blocks.items().len()
+    }
+
     /// The number of a block, and whether it is new: then [`Blocks::rebuild`] is due.
     pub fn intern(&mut self, block: &IpBlock) -> (BlockId, bool) {
         self.blocks.intern(&Held::Block(block.clone()))

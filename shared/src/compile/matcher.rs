@@ -56,6 +56,11 @@ impl Matcher {
         id
     }
 
+    /// How many distinct selectors and label sets there were so far.
+    pub fn numbers(&self) -> usize {
+        self.selectors.items().len() + self.label_sets.items().len()
+    }
+
     /// The selectors that match a label set, sorted.
     pub fn matching(&self, labels: LabelsId) -> &[SelectorId] {
         self.matched.get(labels as usize).map_or(&[], Vec::as_slice)

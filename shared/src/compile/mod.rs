@@ -139,7 +139,12 @@ pub struct Compiled {
     nodes: FxHashMap<IpAddr, Box<str>>,
     /// What pods say of their nodes' addresses: the nodes, and how many pods say so.
     said_nodes: FxHashMap<IpAddr, BTreeMap<Box<str>, usize>>,
+    /// How many numbers there were when it was made anew.
+    numbers_at_first: usize,
 }
+
+/// How many numbers that nothing uses may there be beside the used ones, and as many as those.
+const SPARE_NUMBERS: usize = 1000;
 
 /// The families in use: of the pod ranges and of any pod's address that is known, else of Services,
 /// else IPv4. Pods that take no part do not count (D3).
@@ -197,6 +202,7 @@ impl Compiled {
             absent: FxHashMap::default(),
             nodes: FxHashMap::default(),
             said_nodes: FxHashMap::default(),
+            numbers_at_first: 0,
         };
         // Policies first: label sets that come later find their selectors through the inverted index.
         for policy in index.policies() {
@@ -222,12 +228,27 @@ impl Compiled {
                 compiled.nodes.entry(*address).or_insert_with(|| node.name.clone());
             }
         }
+        compiled.numbers_at_first = compiled.numbers();
         compiled
     }
 
     /// Brings the compiled form up to date after a change of the index. What is left equals what
-    /// [`Compiled::new`] would make, but for numbers that nothing uses any more.
+    /// [`Compiled::new`] would make, but for numbers that nothing uses any more. There are never more of these than of
+    /// the others, about: each rollout brings labels that were never there, and none of them may stay for good.
     pub fn update(&mut self, index: &ClusterIndex, change: &Change) {
+        self.follow(index, change);
+        if self.numbers() > 2 * self.numbers_at_first + SPARE_NUMBERS {
+            self.anew(index);
+        }
+    }
+
+    /// How many numbers were given to distinct things.
+    fn numbers(&self) -> usize {
+        let matchers = self.namespace_matcher.numbers() + self.pod_matcher.numbers();
+        self.names.items().len() + matchers + self.ingress.numbers() + self.egress.numbers()
+    }
+
+    fn follow(&mut self, index: &ClusterIndex, change: &Change) {
         match change {
             Change::Lookup => self.follow_families(index),
             Change::Topology => self.anew(index),
@@ -561,5 +582,40 @@ impl Compiled {
     pub fn is_synthesized(&self, namespace: &str) -> bool {
         let state = self.names.find(namespace).and_then(|id| self.namespaces.get(id as usize));
         state.is_some_and(|state| state.synthesized)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::ingest_json;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn what_was_there_once_does_not_stay_for_good() {
+        let (mut index, modes) = (ClusterIndex::default(), Modes::default());
+        let mut compiled = Compiled::new(&index, &modes);
+        let apply = |index: &mut ClusterIndex, compiled: &mut Compiled, version: &str, kind: &str, object: Value| {
+            let object = ingest_json(&"test".into(), &object.to_string(), version, kind).objects.remove(0);
+            let change = index.apply(object).unwrap();
+            compiled.update(index, &change);
+        };
+        for n in 0..3000 {
+            let (version, block) = (format!("v{n}"), format!("2001:db8:{n:x}::/48"));
+            let pod = json!({
+                "metadata": {"namespace": "a", "name": "p", "labels": {"version": version}}, "spec": {"containers": []},
+                "status": {"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]},
+            });
+            apply(&mut index, &mut compiled, "v1", "Pod", pod);
+            let from = json!([{"podSelector": {"matchLabels": {"version": version}}}, {"ipBlock": {"cidr": block}}]);
+            let policy = json!({
+                "metadata": {"namespace": "a", "name": "p"},
+                "spec": {"podSelector": {"matchLabels": {"version": version}}, "ingress": [{"from": from}]},
+            });
+            apply(&mut index, &mut compiled, "networking.k8s.io/v1", "NetworkPolicy", policy);
+            assert!(compiled.numbers() <= 2 * compiled.numbers_at_first + SPARE_NUMBERS, "{}", compiled.numbers());
+        }
+        assert!(compiled.epoch() > 1, "it was never made anew");
+        assert_eq!(compiled.numbers_at_first, Compiled::new(&index, &modes).numbers());
     }
 }

@@ -322,6 +322,13 @@ impl Side {
         table.into()
     }
 
+    /// How many numbers were given so far.
+    pub fn numbers(&self) -> usize {
+        let of_peers = self.term_sets.items().len() + self.name_tables.items().len() + self.peers.items().len();
+        let of_rules = self.terms.items().len() + self.blocks.numbers() + self.names.items().len();
+        self.policies.len() + self.groups.items().len() + of_peers + of_rules
+    }
+
     /// A policy.
     pub fn slot(&self, id: PolicyId) -> Option<&PolicySlot> {
         self.policies.get(id as usize).and_then(Option::as_ref)

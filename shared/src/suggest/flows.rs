@@ -1,4 +1,5 @@
-//! Lists of flows that were seen: one a line, as JSON or CSV, or as Hubble prints them.
+//! Lists of flows that were seen: one a line, as JSON or CSV, as Hubble prints them, or as our enforcer
+//! tells what it denies.
 
 use crate::diagnostic::nearest;
 use crate::ports::Protocol;
@@ -35,17 +36,30 @@ pub struct Flows {
     pub bad: Vec<BadLine>,
     /// Flows that say nothing about what has to work: replies, and what was dropped.
     pub left_out: usize,
+    /// Flows that the enforcer has dropped, where those are not asked for.
+    pub denied: usize,
+}
+
+/// What is done with flows that our enforcer has dropped. Those that it let pass in audit mode are what
+/// somebody relies on, and always taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Denied {
+    /// They are left out: what is denied may well be denied on purpose.
+    #[default]
+    LeftOut,
+    /// They are taken: somebody asks for them.
+    Taken,
 }
 
 /// Reads a list. Lines that begin with `{` are JSON; otherwise the first line names the columns of a
 /// table in CSV.
-pub fn read(text: &str) -> Flows {
+pub fn read(text: &str, denied: Denied) -> Flows {
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
     let mut lines = lines.peekable();
     let mut out = Flows::default();
     let Some((_, first)) = lines.peek() else { return out };
     if first.trim_start().starts_with('{') {
-        lines.for_each(|(number, line)| out.json(number, line));
+        lines.for_each(|(number, line)| out.json(number, line, denied));
     } else {
         let header = lines.next();
         match header.map(|(number, line)| (number, Columns::of(line))) {
@@ -64,6 +78,28 @@ struct JsonFlow {
     destination: Option<serde_json::Value>,
     port: Option<u16>,
     protocol: Option<String>,
+    /// Of the enforcer's alone, together with `verdict`.
+    reason: Option<String>,
+    verdict: Option<String>,
+}
+
+/// An end as the enforcer writes it.
+#[derive(Deserialize)]
+struct EnforcerEnd {
+    ip: String,
+    pod: Option<EnforcerPod>,
+}
+
+#[derive(Deserialize)]
+struct EnforcerPod {
+    namespace: String,
+    name: String,
+}
+
+impl EnforcerEnd {
+    fn word(self) -> String {
+        self.pod.map_or(self.ip, |pod| format!("{}/pod/{}", pod.namespace, pod.name))
+    }
 }
 
 #[derive(Deserialize)]
@@ -116,7 +152,7 @@ impl Flows {
         self.bad.push(BadLine { line, message: message.into() });
     }
 
-    fn json(&mut self, line: u32, text: &str) {
+    fn json(&mut self, line: u32, text: &str, denied: Denied) {
         let read: JsonFlow = match serde_json::from_str(text) {
             Ok(read) => read,
             Err(error) => return self.bad(line, format!("not a flow: {error}")),
@@ -131,11 +167,37 @@ impl Flows {
             (Some(source), Some(destination)) => {
                 self.flow(line, source, destination, read.port.map(|p| p.to_string()), read.protocol.as_deref());
             }
+            _ if read.reason.is_some() => self.enforcer(line, read, denied),
             // Hubble without its envelope.
             _ => match serde_json::from_str(text) {
                 Ok(flow) => self.hubble(line, &flow),
                 Err(error) => self.bad(line, format!("not a flow: {error}")),
             },
+        }
+    }
+
+    /// A denied connection. Its end need not be a pod that is still there.
+    fn enforcer(&mut self, line: u32, read: JsonFlow, denied: Denied) {
+        match read.verdict.as_deref() {
+            Some("audited") => {}
+            Some("denied") if denied == Denied::Taken => {}
+            Some("denied") => return self.denied += 1,
+            _ => return self.bad(line, "the verdict of a flow of the enforcer is `denied` or `audited`"),
+        }
+        // Addresses without a pod, and packets without a connection, are no matter of policies; nor are
+        // protocols without ports (C5).
+        let by_policy = read.reason.as_deref() == Some("policy");
+        let protocol = read.protocol.filter(|protocol| Protocol::parse_lenient(protocol).is_some());
+        let (Some(protocol), Some(port), true) = (protocol, read.port, by_policy) else {
+            return self.left_out += 1;
+        };
+        let end = |value: Option<serde_json::Value>| serde_json::from_value(value.unwrap_or_default());
+        match (end(read.source), end(read.destination)) {
+            (Ok(source), Ok(destination)) => {
+                let (source, destination) = (EnforcerEnd::word(source), EnforcerEnd::word(destination));
+                self.flow(line, &source, &destination, Some(port.to_string()), Some(&protocol));
+            }
+            (Err(error), _) | (_, Err(error)) => self.bad(line, format!("not a flow of the enforcer: {error}")),
         }
     }
 
@@ -229,7 +291,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> Vec<String> {
-        let flows = read(text);
+        let flows = read(text, Denied::LeftOut);
         let good = flows.flows.iter().map(|f| {
             let protocol = f.protocol.map_or(String::new(), |p| format!(" {p}"));
             format!("{}: {} > {}{protocol}", f.line, f.source, f.destination)
@@ -265,7 +327,26 @@ mod tests {
         let flow = r#"{"flow":{"verdict":"FORWARDED","IP":{"source":"10.0.0.1","destination":"203.0.113.7"},"l4":{"TCP":{"source_port":40000,"destination_port":443}},"source":{"namespace":"shop","pod_name":"api-1","workloads":[{"name":"api","kind":"Deployment"}]},"destination":{"identity":2}}}"#;
         assert_eq!(shown(flow), ["1: shop/deployment/api > 203.0.113.7:443 TCP"]);
         let reply = flow.replace("\"IP\"", "\"is_reply\":true,\"IP\"");
-        assert_eq!((shown(&reply).len(), read(&reply).left_out), (0, 1));
-        assert_eq!(read(&flow.replace("FORWARDED", "DROPPED")).left_out, 1);
+        assert_eq!((shown(&reply).len(), read(&reply, Denied::LeftOut).left_out), (0, 1));
+        assert_eq!(read(&flow.replace("FORWARDED", "DROPPED"), Denied::Taken).left_out, 1);
+    }
+
+    #[test]
+    fn flows_of_the_enforcer_are_read() {
+        let flow = r#"{"first":"2026-01-01T00:00:00Z","verdict":"audited","reason":"policy","direction":"ingress","source":{"ip":"10.0.0.1","pod":{"namespace":"shop","name":"frontend-1","labels":{}}},"destination":{"ip":"fd00::7"},"protocol":"TCP","port":5432,"packets":3,"isolated_by":["shop/deny"]}"#;
+        assert_eq!(shown(flow), ["1: shop/pod/frontend-1 > [fd00::7]:5432 TCP"]);
+        // What was dropped counts only where that is asked for.
+        let dropped = flow.replace("audited", "denied");
+        let read_as = |denied| {
+            let read = read(&dropped, denied);
+            (read.flows.len(), read.denied, read.left_out)
+        };
+        assert_eq!((read_as(Denied::LeftOut), read_as(Denied::Taken)), ((0, 1, 0), (1, 0, 0)));
+        for (was, is) in [("\"policy\"", "\"unknown-pod\""), ("TCP", "ICMP"), ("\"port\":5432,", "")] {
+            let read = read(&flow.replace(was, is), Denied::Taken);
+            assert_eq!((read.flows.len(), read.left_out, read.bad.len()), (0, 1, 0), "{is}");
+        }
+        assert!(shown(&flow.replace("audited", "perhaps"))[0].contains("`denied` or `audited`"));
+        assert!(shown(&flow.replace("\"ip\":\"fd00::7\"", "\"ip\":7"))[0].contains("not a flow of the enforcer"));
     }
 }

@@ -22,6 +22,9 @@ pub struct Suggest {
     /// Do not let pods ask the cluster's DNS
     #[arg(long)]
     pub no_dns: bool,
+    /// Take flows that the enforcer denied as well, not only those that it let pass in audit mode
+    #[arg(long)]
+    pub denied_flows: bool,
     /// Leave out flows whose ends are not in the input, instead of failing
     #[arg(long)]
     pub skip_unknown: bool,

@@ -71,11 +71,14 @@ fn of_flows(
     wrong: &mut Vec<Diagnostic>,
 ) -> Result<Vec<Need>, LoadError> {
     let (name, text) = text_of(file)?;
-    let read = flows::read(&text);
+    let denied = if args.denied_flows { flows::Denied::Taken } else { flows::Denied::LeftOut };
+    let read = flows::read(&text, denied);
     let place = |line: u32| Place { source: name.as_str().into(), line, column: 1, text: None, width: 1 };
     wrong.extend(read.bad.iter().map(|bad| Diagnostic::error(bad.message.clone()).at(place(bad.line))));
     if read.flows.is_empty() && read.bad.is_empty() {
-        wrong.push(Diagnostic::error(format!("`{name}` names no flow")));
+        let error = Diagnostic::error(format!("`{name}` names no flow"));
+        let help = "all of them were denied by the enforcer; --denied-flows takes these as well";
+        wrong.push(if read.denied > 0 && read.left_out == 0 { error.help(help) } else { error });
     }
     let (mut needs, mut skipped) = (Vec::new(), 0);
     for flow in &read.flows {
@@ -91,6 +94,12 @@ fn of_flows(
     }
     if read.left_out > 0 {
         diagnostics::say(&format!("{name}: {} replies, dropped and other flows were left out", read.left_out));
+    }
+    if read.denied > 0 {
+        let count = read.denied;
+        diagnostics::say(&format!(
+            "{name}: {count} flows that the enforcer denied were left out: --denied-flows takes them"
+        ));
     }
     if skipped > 0 {
         diagnostics::say(&format!("{name}: {skipped} flows were left out: their ends are not in the input"));

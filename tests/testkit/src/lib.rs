@@ -4,6 +4,7 @@
 //! - [`arbitrary`]: random clusters and policies, dense in edge cases
 //! - [`synthetic`]: deterministic clusters of any size
 //! - [`command`]: programs from the outside
+//! - [`realistic`]: what pods of real clusters have besides
 //! - [`apiserver`]: an API server in the process
 //! - [`dns`]: a DNS server that answers as it is told
 //! - [`documents`]: the shell blocks of documents
@@ -19,5 +20,6 @@ pub mod fixture;
 #[cfg(target_os = "linux")]
 pub mod netns;
 pub mod property;
+pub mod realistic;
 pub mod synthetic;
 pub mod yaml;

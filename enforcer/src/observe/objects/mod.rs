@@ -12,6 +12,9 @@
 //! - {apiGroups: [netsim.dev], resources: [egressdomainpolicies/status], verbs: [patch]}
 //! - {apiGroups: [events.k8s.io], resources: [events], verbs: [create]}
 //! ```
+//!
+//! The last is the one that [Events on pods](super::pod_events) need as well: all namespaces have pods, so it belongs in a
+//! ClusterRole. No Event is ever changed, so `patch` is not needed.
 
 mod wanted;
 mod writer;

@@ -23,8 +23,8 @@ impl Identities {
     /// Takes in what an update says about them.
     pub fn take(&mut self, update: &Update) {
         match update {
-            Update::Identified { key, uid, generation } => {
-                let name = PolicyKind::EgressDomainPolicy.name_of(&key.1);
+            Update::Identified { kind: kind @ PolicyKind::EgressDomainPolicy, key, uid, generation } => {
+                let name = kind.name_of(&key.1);
                 self.by_key.insert((key.0.clone(), name), (uid.clone(), *generation));
             }
             Update::Delete(Watched::DomainPolicies, key) => _ = self.by_key.remove(key),
@@ -226,7 +226,8 @@ mod tests {
     fn identified(names: &[&str]) -> Identities {
         let mut identities = Identities::default();
         for name in names {
-            identities.take(&Update::Identified { key: key(name), uid: format!("u-{name}").into(), generation: 3 });
+            let (kind, uid) = (PolicyKind::EgressDomainPolicy, format!("u-{name}").into());
+            identities.take(&Update::Identified { kind, key: key(name), uid, generation: 3 });
         }
         identities
     }

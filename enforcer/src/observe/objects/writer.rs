@@ -1,15 +1,15 @@
 //! Makes what stands in the API server what is to be said there, in its own time.
 
 use super::wanted::{Problem, Report, Reports};
+use crate::observe::events::{self, Fate, MAX_MANAGER, Occasion, code, fate, message, told};
+use crate::observe::text::{hash, shortened, within};
 use crate::watch::Backoff;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use kube::core::Status;
 use kube::{Api, Client, Error};
-use netsim::load::live::chain;
 use netsim_shared::cluster::Key;
 use netsim_shared::crd::{self, EgressDomainPolicy, EgressDomainPolicyStatus, NodeStatus};
 use serde_json::{Value, json};
@@ -17,12 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// What reports Events.
-const CONTROLLER: &str = "netsim.dev/enforcer";
-/// The longest name of a field manager, and of what reports an event, in bytes.
-const MAX_MANAGER: usize = 128;
-/// The longest note of an Event in bytes; of a condition's message, so that a status of many nodes stays small.
-const MAX_NOTE: usize = 1000;
+/// The longest message of a condition in bytes, so that a status of many nodes stays small.
 const MAX_MESSAGE: usize = 500;
 /// How many policies a page of the first list has.
 const PAGE: u32 = 500;
@@ -118,7 +113,7 @@ impl Verb {
         match self {
             Verb::List => r#"{apiGroups: ["netsim.dev"], resources: [egressdomainpolicies], verbs: [list, watch]}"#,
             Verb::Patch => r#"{apiGroups: ["netsim.dev"], resources: [egressdomainpolicies/status], verbs: [patch]}"#,
-            Verb::Create => r#"{apiGroups: ["events.k8s.io"], resources: [events], verbs: [create]}"#,
+            Verb::Create => events::RULE,
         }
     }
 }
@@ -294,20 +289,18 @@ impl Writer {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &key.0);
         let answer = api.create(&PostParams::default(), &event).await;
         tokio::time::sleep(self.pace.gap).await;
+        let fate = fate(&answer);
         match answer {
             Ok(_) => self.complained.retain(|(verb, _)| *verb != Verb::Create),
-            Err(error) => match code(&error) {
-                // Another node was first.
-                Some(409) => {}
-                // The policy goes with its namespace.
-                Some(403) if message(&error).contains("being terminated") => {}
-                // It is no use to try again: the status says the same.
-                Some(403 | 404 | 422) => self.complain(Verb::Create, &error),
-                _ => {
-                    self.complain(Verb::Create, &error);
+            // Another node was first, or the policy goes with its namespace.
+            Err(_) if fate == Fate::Needless => {}
+            Err(error) => {
+                self.complain(Verb::Create, &error);
+                // What is refused for good is not tried again: the status says the same.
+                if fate == Fate::Passing {
                     return false;
                 }
-            },
+            }
         }
         self.told.insert(told);
         true
@@ -315,26 +308,13 @@ impl Writer {
 
     /// Logs a failure, unless it is like one that was logged.
     fn complain(&mut self, verb: Verb, error: &Error) {
-        let status = match error {
-            Error::Api(status) => Some(&**status),
-            _ => None,
-        };
-        if !self.complained.insert((verb, status.map_or(0, |status| status.code))) {
+        let code = code(error);
+        if !self.complained.insert((verb, code.unwrap_or_default())) {
             return;
         }
-        let mut text = match status {
-            Some(Status { code, message, .. }) if !message.is_empty() => format!("{code} {message}"),
-            _ => chain(error),
-        };
-        match status.map(|status| status.code) {
-            Some(403) => {
-                text.push_str(&format!(
-                    "; a ClusterRole with this rule, bound to the agent, allows it: {}",
-                    verb.rule()
-                ));
-            }
-            Some(404) => text.push_str("; the CustomResourceDefinition of EgressDomainPolicy may be an old one"),
-            _ => {}
+        let mut text = told(error, verb.rule());
+        if code == Some(404) {
+            text.push_str("; the CustomResourceDefinition of EgressDomainPolicy may be an old one");
         }
         tracing::warn!("what is wrong with policies cannot be written to the API server: {text}");
     }
@@ -342,21 +322,6 @@ impl Writer {
 
 fn resource() -> ApiResource {
     ApiResource::erase::<EgressDomainPolicy>(&())
-}
-
-fn code(error: &Error) -> Option<u16> {
-    match error {
-        Error::Api(status) => Some(status.code),
-        _ => None,
-    }
-}
-
-/// What the server said, if it was the server that refused.
-fn message(error: &Error) -> &str {
-    match error {
-        Error::Api(status) => &status.message,
-        _ => "",
-    }
 }
 
 /// Whether the server says that there is no such object, or another one of that name.
@@ -380,57 +345,20 @@ fn manager(node: &str) -> String {
     within(&format!("netsim-enforcer/{node}"), MAX_MANAGER)
 }
 
-/// A text, or the beginning of it with something that depends on all of it.
-fn within(text: &str, most: usize) -> String {
-    if text.len() <= most {
-        return text.to_owned();
-    }
-    format!("{}-{:016x}", beginning(text, most - 17), hash([text]))
-}
-
-fn beginning(text: &str, most: usize) -> &str {
-    &text[..text.floor_char_boundary(most)]
-}
-
-fn shortened(text: &str, most: usize) -> String {
-    if text.len() <= most { text.to_owned() } else { format!("{}…", beginning(text, most - '…'.len_utf8())) }
-}
-
-/// FNV-1a: the same on all nodes and in all versions.
-fn hash<'t>(texts: impl IntoIterator<Item = &'t str>) -> u64 {
-    let bytes = texts.into_iter().flat_map(|text| text.bytes().chain([0]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
 /// The Event about a problem. All nodes give it the same name, so that there is one of it.
 fn event(node: &str, (namespace, name): &Key, report: &Report, problem: &Problem) -> Event {
     let reason = problem.condition();
     let digest = hash([&*report.uid, &report.generation.to_string(), reason]);
-    let front = beginning(name, 200).trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
     let note = format!("on node `{node}`, and perhaps on others, which the status lists: {problem}");
-    Event {
-        metadata: ObjectMeta {
-            name: Some(format!("{front}.{digest:016x}")),
-            namespace: Some(namespace.to_string()),
-            ..ObjectMeta::default()
-        },
-        event_time: Some(MicroTime(Timestamp::now())),
-        type_: Some("Warning".to_owned()),
-        reason: Some(reason.to_owned()),
-        action: Some("Enforce".to_owned()),
-        note: Some(shortened(&note, MAX_NOTE)),
-        reporting_controller: Some(CONTROLLER.to_owned()),
-        reporting_instance: Some(within(node, MAX_MANAGER)),
-        regarding: Some(ObjectReference {
-            api_version: Some(format!("{}/{}", crd::GROUP, crd::VERSION)),
-            kind: Some(crd::KIND.to_owned()),
-            namespace: Some(namespace.to_string()),
-            name: Some(name.to_string()),
-            uid: Some(report.uid.to_string()),
-            ..ObjectReference::default()
-        }),
-        ..Event::default()
-    }
+    let regarding = ObjectReference {
+        api_version: Some(format!("{}/{}", crd::GROUP, crd::VERSION)),
+        kind: Some(crd::KIND.to_owned()),
+        namespace: Some(namespace.to_string()),
+        name: Some(name.to_string()),
+        uid: Some(report.uid.to_string()),
+        ..ObjectReference::default()
+    };
+    events::event(node, Occasion { regarding, reason, action: "Enforce", note: &note, digest })
 }
 
 #[cfg(test)]
@@ -443,9 +371,6 @@ mod tests {
         let long = |last: char| format!("{}{last}", "n".repeat(250));
         let (a, b) = (manager(&long('a')), manager(&long('b')));
         assert!(a.len() == MAX_MANAGER && b.len() == MAX_MANAGER && a != b, "{a} {b}");
-        let text = shortened(&"ü".repeat(400), 500);
-        assert!(text.len() <= 500 && text.ends_with("ü…"), "{text}");
-        assert_eq!(shortened("short", 500), "short");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::answer::Answer;
 use super::state::State;
+use super::traffic::{self, Traffic};
 use super::watch::{Next, Watch};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -47,8 +48,15 @@ fn connection(stream: TcpStream, state: &State) {
         }
         let sent = match state.answer(&request) {
             Answer::Nothing => break,
-            Answer::Full { status, body } => whole(&mut write, status, "application/json", &body.to_string()),
-            Answer::Text { status, text } => whole(&mut write, status, "text/plain", &text),
+            Answer::Full { status, body } => {
+                let text = body.to_string();
+                // Compressed outside of the lock.
+                let packed = request.gzip.then(|| traffic::packed(&text)).flatten();
+                let sent = packed.as_deref().unwrap_or(text.as_bytes());
+                state.lock().traffic.list(Traffic::resource(&request.target), text.len(), sent.len());
+                whole(&mut write, status, "application/json", packed.is_some(), sent)
+            }
+            Answer::Text { status, text } => whole(&mut write, status, "text/plain", false, text.as_bytes()),
             Answer::Watch(watch) => stream_watch(&mut write, state, *watch),
         };
         if sent.is_err() || request.close {
@@ -59,14 +67,15 @@ fn connection(stream: TcpStream, state: &State) {
     let _ = read.get_ref().shutdown(Shutdown::Both);
 }
 
-fn whole(write: &mut impl Write, status: u16, kind: &str, body: &str) -> io::Result<()> {
+fn whole(write: &mut impl Write, status: u16, kind: &str, packed: bool, body: &[u8]) -> io::Result<()> {
     let head = format!(
-        "HTTP/1.1 {status} {}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+        "HTTP/1.1 {status} {}\r\nContent-Type: {kind}\r\n{}Content-Length: {}\r\n\r\n",
         reason_phrase(status),
+        if packed { "Content-Encoding: gzip\r\n" } else { "" },
         body.len()
     );
     write.write_all(head.as_bytes())?;
-    write.write_all(body.as_bytes())?;
+    write.write_all(body)?;
     write.flush()
 }
 
@@ -83,6 +92,7 @@ fn chunks(write: &mut impl Write, state: &State, watch: &mut Watch) -> io::Resul
     loop {
         match watch.next(state) {
             Next::Line(line) => {
+                state.lock().traffic.event(watch.plural(), line.len() + 1);
                 write!(write, "{:x}\r\n{line}\n\r\n", line.len() + 1)?;
                 write.flush()?;
             }
@@ -101,6 +111,10 @@ pub struct Request {
     pub target: String,
     /// Its `Content-Type`.
     pub content: String,
+    /// Its `Accept`.
+    pub accept: String,
+    /// It takes compressed answers.
+    gzip: bool,
     pub body: Vec<u8>,
     /// The client ends the connection after the answer.
     close: bool,
@@ -119,6 +133,7 @@ fn read_request(read: &mut impl BufRead) -> io::Result<Option<Request>> {
     };
     let (method, target) = (method.to_owned(), target.to_owned());
     let (mut close, mut length, mut content) = (false, 0u64, String::new());
+    let (mut accept, mut gzip) = (String::new(), false);
     loop {
         line.clear();
         if head.read_line(&mut line)? == 0 {
@@ -127,6 +142,8 @@ fn read_request(read: &mut impl BufRead) -> io::Result<Option<Request>> {
         let Some((name, value)) = line.trim_end().split_once(':') else { break };
         match name.to_ascii_lowercase().as_str() {
             "connection" => close = value.trim().eq_ignore_ascii_case("close"),
+            "accept" => accept = value.trim().to_owned(),
+            "accept-encoding" => gzip = value.split(',').any(|coding| coding.trim() == "gzip"),
             "content-type" => content = value.trim().to_owned(),
             "content-length" => {
                 length = value.trim().parse().map_err(|_| io::ErrorKind::InvalidData)?;
@@ -136,7 +153,7 @@ fn read_request(read: &mut impl BufRead) -> io::Result<Option<Request>> {
     }
     let mut body = Vec::new();
     read.by_ref().take(length).read_to_end(&mut body)?;
-    Ok(Some(Request { method, target, content, body, close }))
+    Ok(Some(Request { method, target, content, accept, gzip, body, close }))
 }
 
 fn reason_phrase(status: u16) -> &'static str {

@@ -14,8 +14,11 @@ mod http;
 mod query;
 mod state;
 mod store;
+mod traffic;
 mod watch;
 mod write;
+
+pub use traffic::{Sent, packed};
 
 use serde_json::Value;
 use state::{Shared, State};
@@ -151,6 +154,11 @@ impl ApiServer {
         self.wait_until(what, |shared| wanted(&shared.objects(plural)));
     }
 
+    /// What was sent of a resource so far, by its plural.
+    pub fn sent(&self, plural: &str) -> Sent {
+        self.state.lock().traffic.of(plural)
+    }
+
     /// The revision of the last change.
     pub fn revision(&self) -> u64 {
         self.state.lock().store.revision()
@@ -178,6 +186,11 @@ impl ApiServer {
     /// Undoes all `hide`.
     pub fn show_all(&self) {
         self.state.change(|shared| shared.faults.hidden.clear());
+    }
+
+    /// From now on sends whole objects to those, too, who asked for metadata only, as old servers do.
+    pub fn send_whole_objects(&self) {
+        self.state.change(|shared| shared.faults.whole_only = true);
     }
 
     /// Answers 410 `Expired` to the next request with a continue token. Calls add up.

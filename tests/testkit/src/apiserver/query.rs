@@ -1,6 +1,7 @@
 //! What the query of a request asks for, and continue tokens.
 
 use super::store::Key;
+use serde_json::Value;
 use std::time::Duration;
 
 /// The parameters of a list or a watch.
@@ -29,32 +30,50 @@ pub struct Query {
     pub manager: Option<String>,
     /// `force=true`: an apply takes over what others said.
     pub force: bool,
+    /// By the header `Accept`: only the metadata of objects is wanted.
+    pub metadata_only: bool,
 }
 
-/// The fields that every kind can be selected by.
+/// The fields that objects are selected by: the path as a JSON pointer, whether it has to be equal, and the value.
 #[derive(Default)]
-pub struct FieldSelector {
-    name: Option<String>,
-    namespace: Option<String>,
-}
+pub struct FieldSelector(Vec<(&'static str, bool, String)>);
 
 impl FieldSelector {
     fn parse(text: &str) -> Result<Self, String> {
-        let mut parsed = Self::default();
-        for term in text.split(',').filter(|term| !term.is_empty()) {
-            match term.replace("==", "=").split_once('=') {
-                Some(("metadata.name", name)) => parsed.name = Some(name.to_owned()),
-                Some(("metadata.namespace", namespace)) => parsed.namespace = Some(namespace.to_owned()),
-                _ => return Err(format!("field label not supported: {term}")),
-            }
-        }
-        Ok(parsed)
+        let term = |term: &str| {
+            let unknown = || format!("field label not supported: {term}");
+            let (field, value) = term.split_once('=').ok_or_else(unknown)?;
+            let (field, equal) = field.strip_suffix('!').map_or((field, true), |field| (field, false));
+            let path = match field {
+                "metadata.name" => "/metadata/name",
+                "metadata.namespace" => "/metadata/namespace",
+                "status.phase" => "/status/phase",
+                "spec.nodeName" => "/spec/nodeName",
+                _ => return Err(unknown()),
+            };
+            Ok((path, equal, value.trim_start_matches('=').to_owned()))
+        };
+        text.split(',').filter(|text| !text.is_empty()).map(term).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether it selects the object with this key.
-    pub fn selects(&self, (namespace, name): &Key) -> bool {
-        self.name.as_ref().is_none_or(|wanted| wanted == name)
-            && self.namespace.as_ref().is_none_or(|wanted| wanted == namespace)
+    /// Whether a kind, given by its plural, can be selected by these fields: only pods by more than their names.
+    ///
+    /// # Errors
+    /// Which field the kind does not know.
+    pub fn fits(&self, plural: &str) -> Result<(), String> {
+        let foreign = |(path, ..): &&(&str, bool, String)| plural != "pods" && !path.starts_with("/metadata/");
+        self.0.iter().find(foreign).map_or(Ok(()), |(path, ..)| Err(format!("field label not supported: {path}")))
+    }
+
+    /// Whether everything is selected.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it selects an object. What an object does not say is empty.
+    pub fn selects(&self, object: &Value) -> bool {
+        let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        self.0.iter().all(|(path, equal, value)| (text(path) == value) == *equal)
     }
 }
 

@@ -5,6 +5,7 @@ use super::discovery;
 use super::http::Request;
 use super::query::Query;
 use super::store::{Refusal, Store};
+use super::traffic::Traffic;
 use super::watch::{Control, Watch};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,7 @@ pub struct Shared {
     pub faults: Faults,
     /// The target of every request, with the method in front if that is not `GET`.
     pub log: Vec<String>,
+    pub traffic: Traffic,
 }
 
 /// Accidents to come.
@@ -38,11 +40,14 @@ pub struct Faults {
     pub failures: Vec<(u16, String)>,
     /// Watches from a compacted revision are refused by status, not by an event.
     pub expires_by_status: bool,
+    /// Whole objects are sent to those who want metadata only.
+    pub whole_only: bool,
 }
 
 impl State {
     pub fn new(store: Store) -> Self {
-        let shared = Shared { store, control: Control::default(), faults: Faults::default(), log: Vec::new() };
+        let (control, faults, traffic) = (Control::default(), Faults::default(), Traffic::default());
+        let shared = Shared { store, control, faults, log: Vec::new(), traffic };
         Self { shared: Mutex::new(shared), changed: Condvar::new(), stopping: AtomicBool::new(false) }
     }
 
@@ -98,15 +103,25 @@ impl State {
             return Answer::Text { status, text };
         }
         match method {
-            "GET" => shared.answer(target),
+            "GET" => shared.answer(target, &request.accept),
             // Watches wait on the lock, and see what was written when it is free.
             _ => shared.write(request),
         }
     }
 }
 
+/// Whether the first media type that a client takes is only the metadata of objects.
+fn wants_metadata(accept: &str, watch: bool) -> bool {
+    let wanted = if watch { "as=PartialObjectMetadata" } else { "as=PartialObjectMetadataList" };
+    let mut parts = accept.split(',').next().unwrap_or_default().split(';').map(str::trim);
+    parts.next() == Some("application/json")
+        && [wanted, "g=meta.k8s.io", "v=v1"]
+            .iter()
+            .all(|part| accept.split([',', ';']).any(|given| given.trim() == *part))
+}
+
 impl Shared {
-    fn answer(&mut self, target: &str) -> Answer {
+    fn answer(&mut self, target: &str, accept: &str) -> Answer {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         let or_not_found = |document: Option<Value>| document.map_or_else(not_found, full);
@@ -116,23 +131,24 @@ impl Shared {
             ["apis", group] => or_not_found(discovery::group(&self.store, group)),
             ["api", version] => or_not_found(discovery::resources(&self.store, "", version)),
             ["apis", group, version] => or_not_found(discovery::resources(&self.store, group, version)),
-            ["api", version, rest @ ..] => self.collection("", version, rest, query),
-            ["apis", group, version, rest @ ..] => self.collection(group, version, rest, query),
+            ["api", version, rest @ ..] => self.collection("", version, rest, query, accept),
+            ["apis", group, version, rest @ ..] => self.collection(group, version, rest, query, accept),
             _ => not_found(),
         }
     }
 
     /// Answers a list or a watch: `rest` is what follows the version in the path.
-    fn collection(&mut self, group: &str, version: &str, rest: &[&str], query: &str) -> Answer {
+    fn collection(&mut self, group: &str, version: &str, rest: &[&str], query: &str, accept: &str) -> Answer {
         let (namespace, plural) = match rest {
             [plural] => (None, *plural),
             ["namespaces", namespace, plural] => (Some(*namespace), *plural),
             _ => return not_found(),
         };
-        let query = match Query::parse(query) {
+        let mut query = match Query::parse(query).and_then(|query| query.selector.fits(plural).map(|()| query)) {
             Ok(query) => query,
             Err(message) => return failure(400, "BadRequest", &message),
         };
+        query.metadata_only = !self.faults.whole_only && wants_metadata(accept, query.watch);
         if self.faults.hidden.iter().any(|hidden| hidden == plural) {
             return not_found();
         }

@@ -83,17 +83,6 @@ pub enum Change {
     Deleted,
 }
 
-impl Change {
-    /// The `type` of a watch event.
-    pub fn name(self) -> &'static str {
-        match self {
-            Change::Added => "ADDED",
-            Change::Modified => "MODIFIED",
-            Change::Deleted => "DELETED",
-        }
-    }
-}
-
 /// One change, as a watch tells it.
 pub struct Event {
     pub revision: u64,
@@ -102,6 +91,8 @@ pub struct Event {
     pub key: Key,
     pub change: Change,
     pub object: Arc<Value>,
+    /// What it was before, if it was.
+    pub before: Option<Arc<Value>>,
 }
 
 /// Why there is no answer.
@@ -176,8 +167,8 @@ impl Store {
     }
 
     /// Creates or replaces an object as it is given, but for its revision and, if it has none, its
-    /// UID: a new one when it is created, the old one when it is replaced. Custom objects have a
-    /// generation, which counts what their spec was, and keep the status that they had.
+    /// UID: a new one when it is created, the old one when it is replaced. Policies and custom objects
+    /// have a generation, which counts what their spec was; custom objects keep the status that they had.
     pub fn apply(&mut self, mut object: Value) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (api_version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
@@ -195,17 +186,20 @@ impl Store {
         let change = if before.is_some() { Change::Modified } else { Change::Added };
         let fresh = || format!("00000000-0000-4000-8000-{:012x}", self.revision);
         let uid = before.map_or_else(fresh, |before| text(&before["metadata"]["uid"]));
+        let typed = self.kinds[index].typed;
+        let is_counted = !typed || kind == "NetworkPolicy";
         let mut generation = 1;
-        if let Some(before) = before.filter(|_| !self.kinds[index].typed) {
+        if let Some(before) = before.filter(|_| is_counted) {
             generation = before["metadata"]["generation"].as_i64().unwrap_or(1);
             generation += i64::from(before["spec"] != object["spec"]);
-            if let (Some(status), None) = (before.get("status"), object.get("status")) {
-                object["status"] = status.clone();
-            }
+        }
+        if let Some(status) = before.filter(|_| !typed && object.get("status").is_none()).and_then(|b| b.get("status"))
+        {
+            object["status"] = status.clone();
         }
         if let Some(metadata) = object["metadata"].as_object_mut() {
             metadata.entry("uid").or_insert(uid.into());
-            if !self.kinds[index].typed {
+            if is_counted {
                 metadata.entry("generation").or_insert(generation.into());
             }
             metadata.insert("resourceVersion".to_owned(), self.revision.to_string().into());
@@ -261,8 +255,9 @@ impl Store {
     fn record(&mut self, kind: usize, key: Key, change: Change, object: Value) {
         let (revision, object) = (self.revision, Arc::new(object));
         let now = (!matches!(change, Change::Deleted)).then(|| object.clone());
+        let before = self.kinds[kind].newest(&key).cloned();
         self.kinds[kind].objects.entry(key.clone()).or_default().push(Version { revision, object: now });
-        self.events.push(Event { revision, kind, key, change, object });
+        self.events.push(Event { revision, kind, key, change, object, before });
     }
 
     fn index_for(&mut self, api_version: &str, kind: &str, namespaced: bool) -> usize {
@@ -319,7 +314,9 @@ impl Store {
         };
         let mut rest = kind
             .at(revision)
-            .filter(|(key, _)| namespace.is_none_or(|namespace| key.0 == namespace) && query.selector.selects(key))
+            .filter(|(key, object)| {
+                namespace.is_none_or(|namespace| key.0 == namespace) && query.selector.selects(object)
+            })
             .skip_while(|(key, _)| after.is_some_and(|after| *key <= after));
         let limit = if query.limit == 0 { usize::MAX } else { query.limit };
         let page: Vec<(&Key, &Arc<Value>)> = rest.by_ref().take(limit).collect();
@@ -327,7 +324,15 @@ impl Store {
         let mut metadata = json!({"resourceVersion": revision.to_string()});
         if let (Some((last, _)), 1..) = (page.last(), remaining) {
             metadata["continue"] = key_token(revision, last).into();
-            metadata["remainingItemCount"] = remaining.into();
+            // Nobody counts what a selector would select.
+            if query.selector.is_empty() {
+                metadata["remainingItemCount"] = remaining.into();
+            }
+        }
+        if query.metadata_only {
+            let items: Vec<Value> = page.into_iter().map(|(_, object)| metadata_of(object)).collect();
+            let kind = "PartialObjectMetadataList";
+            return Ok(json!({"kind": kind, "apiVersion": META, "metadata": metadata, "items": items}));
         }
         let item = |object: &Arc<Value>| {
             let mut object = Value::clone(object);
@@ -344,6 +349,14 @@ impl Store {
         list["items"] = page.into_iter().map(|(_, object)| item(object)).collect();
         Ok(list)
     }
+}
+
+/// The `apiVersion` of objects that are only metadata.
+const META: &str = "meta.k8s.io/v1";
+
+/// An object without all but its metadata.
+pub fn metadata_of(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": object["metadata"]})
 }
 
 /// `group/version`, as `apiVersion` writes it.

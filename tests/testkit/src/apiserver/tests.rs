@@ -210,8 +210,50 @@ fn lists_and_watches_can_be_of_one_name() {
     server.apply(pods(3).remove(0));
     server.apply(pods(3).remove(1));
     assert_eq!(watch.event(), event("MODIFIED", "p00001", 5));
-    assert_eq!(get(&server, "/api/v1/pods?fieldSelector=spec.nodeName%3Dx").0, 400);
+    assert_eq!(get(&server, "/api/v1/pods?fieldSelector=spec.hostname%3Dx").0, 400);
+    assert_eq!(get(&server, "/api/v1/nodes?fieldSelector=spec.nodeName%3Dx").0, 400);
     assert_eq!(get(&server, "/api/v1/pods?labelSelector=a").0, 400);
+}
+
+#[test]
+fn what_is_no_longer_selected_is_told_as_deleted() {
+    let on = |name: &str, node: &str, phase: &str| {
+        let mut pod = pods(1).remove(0);
+        pod["metadata"]["name"] = name.into();
+        (pod["spec"]["nodeName"], pod["status"]["phase"]) = (node.into(), phase.into());
+        pod
+    };
+    let server = ApiServer::start(vec![on("x", "n1", "Running"), on("y", "n2", "Running"), on("z", "n1", "Failed")]);
+    let selector = "fieldSelector=spec.nodeName%3D%3Dn1,status.phase!%3DFailed";
+    let (_, list) = get(&server, &format!("/api/v1/pods?limit=1&{selector}"));
+    assert_eq!((list["items"].as_array().unwrap().len(), &list["items"][0]["metadata"]["name"]), (1, &json!("x")));
+    let mut watch = Lines::open(&server, &format!("/api/v1/pods?watch=true&resourceVersion=3&{selector}"));
+    server.apply(on("y", "n2", "Pending"));
+    server.apply(on("x", "n1", "Pending"));
+    server.apply(on("x", "n1", "Failed"));
+    server.delete("pods", "a", "x");
+    server.apply(on("z", "n1", "Running"));
+    server.delete("pods", "a", "z");
+    assert_eq!(watch.event(), event("MODIFIED", "x", 5));
+    let last: Value = serde_json::from_str(&watch.raw().unwrap().unwrap()).unwrap();
+    let (kind, object) = (&last["type"], &last["object"]);
+    assert_eq!((kind, &object["metadata"]["resourceVersion"]), (&json!("DELETED"), &json!("6")));
+    assert_eq!(object["status"]["phase"], "Pending", "as it was when it was selected");
+    assert_eq!([watch.event(), watch.event()], [event("ADDED", "z", 8), event("DELETED", "z", 9)]);
+}
+
+#[test]
+fn what_is_sent_is_counted_by_resource() {
+    let server = ApiServer::start(pods(3));
+    let (_, list) = get(&server, "/api/v1/pods?limit=2");
+    let length = list.to_string().len() as u64;
+    let sent = server.sent("pods");
+    assert_eq!((sent.lists, sent.lists_on_wire, sent.lines), (length, length, 0));
+    let mut watch = Lines::open(&server, "/api/v1/pods?watch=true&resourceVersion=2");
+    let line = watch.raw().unwrap().unwrap();
+    let sent = server.sent("pods");
+    assert_eq!((sent.watches, sent.lines), (line.trim_end().len() as u64 + 1, 1));
+    assert_eq!(server.sent("nodes"), Default::default());
 }
 
 #[test]

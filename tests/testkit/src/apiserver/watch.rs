@@ -3,7 +3,7 @@
 use super::answer::status;
 use super::query::Query;
 use super::state::{Shared, State};
-use super::store::{Event, Store};
+use super::store::{Change, Event, Store, metadata_of};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -91,8 +91,9 @@ impl Watch {
         // Without a revision a watch begins with what there is, too; only no bookmark ends it.
         if watch.query.initial_events || watch.seen == 0 {
             watch.seen = store.revision();
-            let there = store.kinds()[kind].at(watch.seen).filter(|(key, _)| watch.covers(kind, key));
-            let mut initial: VecDeque<String> = there.map(|(_, object)| line("ADDED", object)).collect();
+            let there = store.kinds()[kind].at(watch.seen);
+            let there = there.filter(|(key, object)| watch.covers(kind, key) && watch.query.selector.selects(object));
+            let mut initial: VecDeque<String> = there.map(|(_, object)| watch.line("ADDED", object)).collect();
             if watch.query.initial_events {
                 initial.push_back(watch.bookmark(store, json!({"k8s.io/initial-events-end": "true"})));
             }
@@ -102,9 +103,37 @@ impl Watch {
     }
 
     fn covers(&self, kind: usize, key: &super::store::Key) -> bool {
-        kind == self.kind
-            && self.namespace.as_ref().is_none_or(|namespace| *namespace == key.0)
-            && self.query.selector.selects(key)
+        kind == self.kind && self.namespace.as_ref().is_none_or(|namespace| *namespace == key.0)
+    }
+
+    /// The plural of what is watched.
+    pub fn plural(&self) -> &str {
+        &self.plural
+    }
+
+    /// What a change looks like through the selector: an object that comes to be selected is added, one that is
+    /// no longer selected is deleted, as it was.
+    fn told(&self, event: &Event) -> Option<String> {
+        let selects = |object: &Value| self.query.selector.selects(object);
+        if !self.covers(event.kind, &event.key) {
+            return None;
+        }
+        let deleted = matches!(event.change, Change::Deleted);
+        match (event.before.as_deref().filter(|before| selects(before)), !deleted && selects(&event.object)) {
+            (None, false) => None,
+            (None, true) => Some(self.line("ADDED", &event.object)),
+            (Some(_), true) => Some(self.line("MODIFIED", &event.object)),
+            (Some(_), false) if deleted => Some(self.line("DELETED", &event.object)),
+            (Some(before), false) => {
+                let mut last = before.clone();
+                last["metadata"]["resourceVersion"] = event.revision.to_string().into();
+                Some(self.line("DELETED", &last))
+            }
+        }
+    }
+
+    fn line(&self, change: &str, object: &Value) -> String {
+        if self.query.metadata_only { line(change, &metadata_of(object)) } else { line(change, object) }
     }
 
     /// Waits for the next thing to say.
@@ -153,10 +182,10 @@ impl Watch {
             self.lines_seen = i + 1;
             return Some(Next::Line(line.clone()));
         }
-        let told = |event: &&Event| self.covers(event.kind, &event.key);
-        if let Some(event) = store.events_after(self.seen).iter().find(told) {
-            self.seen = event.revision;
-            return Some(Next::Line(line(event.change.name(), &event.object)));
+        let told = |event: &Event| Some((event.revision, self.told(event)?));
+        if let Some((revision, line)) = store.events_after(self.seen).iter().find_map(told) {
+            self.seen = revision;
+            return Some(Next::Line(line));
         }
         if !store.kinds()[self.kind].served {
             return Some(Next::End);
@@ -183,7 +212,7 @@ impl Watch {
             metadata["annotations"] = annotations;
         }
         let object = json!({"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": metadata});
-        line("BOOKMARK", &object)
+        self.line("BOOKMARK", &object)
     }
 }
 
