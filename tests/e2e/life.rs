@@ -42,6 +42,7 @@ pub fn from_start_to_end() {
 
     start(&world);
     world.assert_reach("started", &["client>db", "job>db", "visitor>db"]);
+    told(&world);
     change(&mut world);
     world.assert_reach("changed", &["newcomer>db", "job>db", "visitor>db"]);
     names(&world);
@@ -69,6 +70,26 @@ fn start(world: &World) {
     let version =
         world.shell.does(&format!("kubectl -n {SYSTEM} exec ds/netsim-enforcer -- netsim-enforcer --version"));
     assert!(version.starts_with("netsim-enforcer "), "{version}");
+}
+
+/// What was denied is told by the agent of its node, over its socket, and by Events on the pods.
+fn told(world: &World) {
+    let agents = world.agents();
+    let on_node = |agent: &&Value| agent["spec"]["nodeName"] == world.node(2).name();
+    let agent = agents.iter().find(on_node).expect("an agent")["metadata"]["name"].as_str().expect("a name");
+    let flows = format!("kubectl -n {SYSTEM} exec {agent} -- netsim-enforcer flows");
+    eventually("the denied connections", || {
+        let told = world.shell.does(&flows);
+        if told.contains("job") && told.contains("db") { Ok(()) } else { Err(told) }
+    });
+    let events = format!("/apis/events.k8s.io/v1/namespaces/{}/events", world.ns("shop"));
+    eventually("an Event on the pod", || {
+        let events = world.server.list(&events);
+        let ours = |e: &&Value| {
+            e["regarding"]["kind"] == "Pod" && e["regarding"]["name"] == "db" && e["reason"] == "ConnectionDenied"
+        };
+        events.iter().find(ours).map(drop).ok_or_else(|| format!("{events:?}"))
+    });
 }
 
 fn change(world: &mut World) {
