@@ -241,9 +241,7 @@ impl Loop {
             let status =
                 json!({"status": {"addresses": all, "conditions": [ready], "capacity": room, "allocatable": room}});
             let path = format!("/api/v1/nodes/{name}/status");
-            if let Err(refused) =
-                self.server.ask("PATCH", &path, "application/strategic-merge-patch+json", Some(&status))
-            {
+            if let Err(refused) = self.server.ask("PATCH", &path, "application/merge-patch+json", Some(&status)) {
                 // It may be about to go.
                 assert!([404, 409].contains(&refused.code), "{name} cannot tell that it lives: {refused:?}");
             }

@@ -57,8 +57,9 @@ impl Shell {
 
     /// Runs lines in the root of the repository, and stops at the first that fails.
     pub fn run(&self, lines: &str) -> Printed {
-        let output = Command::new("bash")
-            .args(["-euo", "pipefail", "-c", lines])
+        let output = Command::new("timeout")
+            // What waits for a kubelet that has ended waits for ever.
+            .args(["300", "bash", "-euo", "pipefail", "-c", lines])
             .current_dir(root())
             .env("PATH", &self.path)
             .env("KUBECONFIG", &self.server.kubeconfig)
