@@ -26,9 +26,9 @@ use std::time::Duration;
     arg_required_else_help = true,
     after_help = "\
 Exit codes:
-  0  done; for verify: the kernel holds what is wanted; for status: the agent is ready; for explain: allowed
-  1  verify: the kernel holds something else; status: the agent is not ready; explain: denied; prepare-node:
-     something is left to be made
+  0  done; verify: the kernel holds what is wanted; status: the agent is ready; explain: allowed
+  1  verify: the kernel holds something else; status: the agent is not ready; explain: denied;
+     prepare-node: something is left to be made
   2  bad usage, bad input, or something that could not be done
   3  explain: it is not certain, or those who were asked do not agree
 

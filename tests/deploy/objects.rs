@@ -174,11 +174,12 @@ struct NamespaceSelector {
 }
 
 #[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct PodMetricsEndpoint {
     port: String,
     path: String,
     interval: String,
+    honor_labels: bool,
     relabelings: Vec<Relabeling>,
 }
 

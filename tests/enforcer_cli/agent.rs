@@ -108,7 +108,7 @@ fn an_agent_that_is_ready() {
     agent.wait("the table is in place");
     assert_answer!("status-ready", without_notes(agent.status("", |answer| answer.code == 0)));
     // Root is told the same by the socket.
-    assert_answer!("status-ready", without_notes(enforcer(&format!("status --socket {}", agent.socket)).exits(0)));
+    assert_answer!("status-socket", without_notes(enforcer(&format!("status --socket {}", agent.socket)).exits(0)));
     let json = agent.status("-o json", |answer| answer.code == 0).json();
     assert_eq!((&json["ready"], &json["node"], &json["local_pods"]), (&true.into(), &"node-1".into(), &2.into()));
     assert_eq!(json["pod_cidrs"], serde_json::json!(["10.244.1.0/24", "fd00:10:244:1::/64"]));
