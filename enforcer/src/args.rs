@@ -407,9 +407,12 @@ pub struct Verify {
 /// `status`
 #[derive(Debug, Clone, Args)]
 pub struct Status {
-    /// Where the agent serves its status
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9470")]
-    pub address: SocketAddr,
+    /// Ask where the agent serves its status, for which one need not be root, instead of its socket: 127.0.0.1:9470
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "socket")]
+    pub address: Option<SocketAddr>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "shared options")]
+    pub socket: SocketArgs,
     /// The form of the answer
     #[arg(short, long, value_enum, value_name = "FORM", default_value_t = Output::Text)]
     pub output: Output,
