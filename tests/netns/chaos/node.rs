@@ -7,7 +7,7 @@ use netsim_shared::ports::Protocol;
 use netsim_testkit::dns::{DnsServer, Mood};
 use netsim_testkit::netns::{Counter, Flow, Outcome, Packets, Place, Probe, Storm, Try, Wiring};
 use serde_json::{Value, json};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
@@ -218,7 +218,7 @@ fn upgrades() {
 fn two_at_once() {
     let mut cluster = running(&["--flow-interval", "300ms"]);
     let watchers = Watchers::new(&cluster);
-    for round in 0..3 {
+    for round in 0..2 {
         cluster.agents.remove(NODE).expect("an agent").kill();
         let two = [cluster.agent(NODE), cluster.agent(NODE)];
         until("none of them owns the table", || two.iter().any(|agent| said(agent, "the table is in place") > 0));
@@ -274,7 +274,8 @@ impl Directory {
 
     /// Takes all the room that is left.
     fn fill(&self) {
-        let mut filler = File::create(self.path("filler")).expect("a file");
+        let filler = OpenOptions::new().append(true).create(true).open(self.path("filler"));
+        let mut filler = filler.expect("a file");
         while filler.write_all(&[0; 512]).is_ok() {}
     }
 
@@ -331,12 +332,6 @@ impl World {
     fn wait(&self, n: u8, reached: bool) {
         let wanted = if reached { 2 } else { 0 };
         until(&format!("address {n} does not come to be reached: {reached}"), || self.reached(n) == wanted);
-    }
-
-    /// Waits until the agent asked again, so that it looked at its clock.
-    fn wait_asked(&self) {
-        let asked = self.dns.asked();
-        until("nothing is asked", || self.dns.asked() >= asked + 4);
     }
 }
 
@@ -404,9 +399,8 @@ fn clock_jumps() {
     };
     // Hours forward and back while it runs: nothing ends before its time, and what is short ends in time.
     let hour = 3_600_000;
-    for (n, (jump, hours)) in [("+3h", 3_i64), ("-6h", -6), ("+50h", 50), ("-9000h", -9000)].into_iter().enumerate() {
+    for (n, (jump, hours)) in [("+3h", 3_i64), ("-6h", -6), ("+9000h", 9000)].into_iter().enumerate() {
         clock.jump(jump);
-        world.wait_asked();
         // The program believes in it: otherwise nothing here would be shown.
         let seen = || {
             let now = std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970").as_millis();
@@ -420,11 +414,11 @@ fn clock_jumps() {
         world.wait(5 - other, false);
     }
     let asked = world.dns.asked();
-    assert!(asked < 400, "the agent asked {asked} times: a step of the clock makes questions due");
+    assert!(asked < 150, "the agent asked {asked} times: a step of the clock makes questions due");
     // Behind when it comes back: what was saved has what it had, and says that something is odd.
     world.dns.be(Mood::Fails);
     world.cluster.agents.get_mut(NODE).expect("an agent").kill();
-    clock.jump("-9006h");
+    clock.jump("-6h");
     start(&mut world, &grace);
     world.cluster.agents[NODE].wait_message("is from the future");
     assert!(kept.wait_tries(Instant::now(), 50));
@@ -432,30 +426,39 @@ fn clock_jumps() {
     assert!(outage < NO_OUTAGE, "a name was lost for {outage:?}");
     // Even further behind, and never more than an answer could give it now.
     world.cluster.agents.get_mut(NODE).expect("an agent").kill();
-    clock.jump("-90000h");
+    clock.jump("-9000h");
     let begun = Instant::now();
     start(&mut world, &["--dns-grace", "1s", "--dns-max-ttl", "3s", "--dns-stale", "1s"]);
     world.wait(1, false);
     let lived = begun.elapsed();
     println!("with the clock years behind, an address that could have four seconds had {lived:?}");
     assert!(lived < Duration::from_secs(12), "an address lived for {lived:?}");
-    // It is asked for as ever.
-    world.dns.be(Mood::Up);
-    world.wait(1, true);
     // Ahead when it comes back: all of that time counts as passed.
-    until("nothing is written", || fs::read_to_string(&state).is_ok_and(|text| text.contains("198.51.100.1\"")));
+    world.dns.be(Mood::Up);
+    assert_eq!(world.cluster.agents.get_mut(NODE).expect("an agent").terminate(), 0);
+    start(&mut world, &grace);
+    world.wait(1, true);
+    until("nothing is written", || ends_in(&state, NAME) > Duration::from_secs(1800));
     world.dns.be(Mood::Fails);
     world.cluster.agents.get_mut(NODE).expect("an agent").kill();
-    clock.jump("+3h");
+    clock.jump("-8997h");
     start(&mut world, &grace);
     assert_eq!(world.reached(1), 0, "hours after its end, an address counts");
     let now = Instant::now();
     assert!(flow.wait_at_client(now, PATIENCE).is_some(), "an established one ended: {:?}", flow.broken());
     let gap = flow.longest_gap(begun);
     assert!(gap < NO_OUTAGE, "an established connection had a pause of {gap:?}");
-    world.dns.be(Mood::Up);
-    world.wait(1, true);
     watchers.finish();
+}
+
+/// How long the addresses of a name count from when the state was written, by what is written.
+fn ends_in(state: &str, name: &str) -> Duration {
+    let state: Value = fs::read(state).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    let names = state["answers"]["names"].as_array().cloned().unwrap_or_default();
+    let of_name = names.iter().filter(|one| one["name"] == name);
+    let ends = of_name.flat_map(|one| one["addresses"].as_object().cloned().unwrap_or_default());
+    let last = ends.filter_map(|(_, end)| end.as_u64()).max().unwrap_or_default();
+    Duration::from_millis(last.saturating_sub(state["written"].as_u64().unwrap_or_default()))
 }
 
 fn full_disk_of_names() {
@@ -473,8 +476,11 @@ fn full_disk_of_names() {
     let read = || fs::read_to_string(&state).unwrap_or_default();
     until("nothing is written", || read().contains("198.51.100.1\"") && read().contains("198.51.100.2\""));
     let agent = &world.cluster.agents[NODE];
-    disk.fill();
-    agent.wait_metric("netsim_enforcer_dns_state_failures_total", 1.0);
+    // A file that is being replaced leaves room.
+    until("writing never fails", || {
+        disk.fill();
+        metric(agent, "netsim_enforcer_dns_state_failures_total") > 0.5
+    });
     let old = read();
     serde_json::from_str::<Value>(&old).expect("the old file, whole");
     // Names and policies go on.
@@ -482,18 +488,17 @@ fn full_disk_of_names() {
     world.wait(3, true);
     world.wait(2, false);
     world.cluster.change(&[NODE], |api| api.apply(policy("y", "new", json!({"podSelector": {}}))));
-    agent.wait_metric("netsim_enforcer_dns_state_failures_total", 3.0);
+    agent.wait_metric("netsim_enforcer_dns_state_failures_total", 2.0);
     assert_eq!(said(agent, "the state of names, cannot be written"), 1, "{}", agent.log());
     assert_eq!(read(), old, "the old file is another");
     agent.wait_status(200);
     // A restart in the middle of it begins with what was written.
-    world.dns.be(Mood::Fails);
     world.cluster.agents.get_mut(NODE).expect("an agent").kill();
     let agent = world.cluster.agent(NODE);
     agent.wait_ready();
-    assert_eq!(world.reached(1), 2, "the old file was not read");
+    let known = agent.wait_message("read what was known of names");
+    assert!(known.fields["addresses"].as_u64() >= Some(2), "{known:?}");
     // There is room again.
-    world.dns.be(Mood::Up);
     world.wait(3, true);
     agent.wait_metric("netsim_enforcer_dns_state_failures_total", 1.0);
     disk.make_room();
@@ -530,7 +535,7 @@ fn full_disk_of_flows() {
     let before = metric(agent, failures);
     assert!(before > 19.5);
     OpenOptions::new().write(true).truncate(true).open(&log).expect("the log");
-    agent.wait_message("again");
+    agent.wait_message("denied connections are written to");
     until("nothing is written", || fs::metadata(&log).is_ok_and(|there| there.len() > 2000));
     let text = fs::read_to_string(&log).expect("the log");
     // The first one may end a line that was cut off, the last one may be on its way.
