@@ -163,12 +163,7 @@ async fn listen(kernel: Kernel, group: u16, mut charge: Following, sender: mpsc:
 }
 
 /// Reads on a thread of its own; says why it ended.
-async fn on_a_thread(
-    mut reader: Reader,
-    charge: Following,
-    sender: mpsc::Sender<Logged>,
-    lost: Counter,
-) -> String {
+async fn on_a_thread(mut reader: Reader, charge: Following, sender: mpsc::Sender<Logged>, lost: Counter) -> String {
     let (ended, end) = oneshot::channel();
     let mut read = move || {
         loop {

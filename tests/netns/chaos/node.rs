@@ -136,7 +136,10 @@ impl Watchers {
         let allowed = self.allowed.stop();
         let outage = Try::longest_outage(&allowed);
         let length = self.began.elapsed();
-        println!("{} allowed connections in {length:?}: longest outage {outage:?}, longest pause {gap:?}", allowed.len());
+        println!(
+            "{} allowed connections in {length:?}: longest outage {outage:?}, longest pause {gap:?}",
+            allowed.len()
+        );
         assert!(outage < NO_OUTAGE, "what is allowed was lost for {outage:?}");
         assert!(gap < NO_OUTAGE, "an established connection had a pause of {gap:?}");
     }
@@ -443,7 +446,7 @@ fn clock_jumps() {
     world.cluster.agents.get_mut(NODE).expect("an agent").kill();
     clock.jump("-8997h");
     start(&mut world, &grace);
-    assert_eq!(world.reached(1), 0, "hours after its end, an address counts");
+    assert_eq!(world.reached(1), 0, "hours after its end, an address counts: {}", world.cluster.agents[NODE].log());
     let now = Instant::now();
     assert!(flow.wait_at_client(now, PATIENCE).is_some(), "an established one ended: {:?}", flow.broken());
     let gap = flow.longest_gap(begun);
@@ -487,7 +490,7 @@ fn full_disk_of_names() {
     world.dns.set(SHORT, 1, outside(3));
     world.wait(3, true);
     world.wait(2, false);
-    world.cluster.change(&[NODE], |api| api.apply(policy("y", "new", json!({"podSelector": {}}))));
+    world.cluster.change(&[NODE], |api| api.apply(toggled(true)));
     agent.wait_metric("netsim_enforcer_dns_state_failures_total", 2.0);
     assert_eq!(said(agent, "the state of names, cannot be written"), 1, "{}", agent.log());
     assert_eq!(read(), old, "the old file is another");
