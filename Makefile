@@ -42,6 +42,7 @@ setup: ## install what the tests need and is missing
 	command -v iptables-nft >/dev/null && command -v iptables-legacy >/dev/null || missing+=(iptables); \
 	command -v unshare >/dev/null || missing+=(util-linux); \
 	command -v mount >/dev/null || missing+=(mount); \
+	command -v faketime >/dev/null || missing+=(faketime); \
 	if [ "$${NETSIM_NO_BROWSER:-}" != 1 ]; then \
 	  command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
 	    missing+=(chromium chromium-driver fonts-dejavu-core); \
