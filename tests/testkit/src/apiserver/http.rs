@@ -49,7 +49,7 @@ fn connection(stream: TcpStream, state: &State) {
         let sent = match state.answer(&request) {
             Answer::Nothing => break,
             Answer::Full { status, body } => {
-                let text = body.to_string();
+                let text = state.spelled(body.to_string());
                 // Compressed outside of the lock.
                 let packed = request.gzip.then(|| traffic::packed(&text)).flatten();
                 let sent = packed.as_deref().unwrap_or(text.as_bytes());
@@ -92,6 +92,7 @@ fn chunks(write: &mut impl Write, state: &State, watch: &mut Watch) -> io::Resul
     loop {
         match watch.next(state) {
             Next::Line(line) => {
+                let line = state.spelled(line);
                 state.lock().traffic.event(watch.plural(), line.len() + 1);
                 write!(write, "{:x}\r\n{line}\n\r\n", line.len() + 1)?;
                 write.flush()?;
