@@ -29,6 +29,7 @@ use crate::flows::{Denials, Feed};
 use crate::kernel::{CommitError, Kernel, Queueing};
 use crate::node::{self, Severity};
 use crate::observe::objects::{self, Identities, Objects};
+use crate::observe::text;
 use crate::observe::{ByDirection, ByKind, ByPolicy, ByResult, CommitResult, Heartbeat, Metrics, Readiness, Status};
 use crate::render::{self, Changed, Options, UnknownPods};
 use crate::watch::{Update, Watched};
@@ -41,6 +42,7 @@ use learning::Learning;
 use lookout::{Look, Lookout};
 use netsim_shared::cluster::Key;
 use netsim_shared::compile::Modes;
+use netsim_shared::diagnostic::Diagnostic;
 use netsim_shared::dns::DomainName;
 use netsim_shared::policy::Direction;
 use serde::Serialize;
@@ -309,14 +311,16 @@ impl Agent {
             }
             Update::Identified { .. } => {}
             Update::Warned { kind, key, diagnostics } => {
-                for diagnostic in diagnostics {
-                    tracing::warn!(kind = word(*kind), namespace = %key.0, name = %key.1, "{diagnostic}");
+                let (namespace, name) = named(key);
+                for diagnostic in diagnostics.iter().map(tamed) {
+                    tracing::warn!(kind = word(*kind), namespace, name, "{diagnostic}");
                 }
             }
             Update::Unreadable { kind, key, diagnostics } => {
                 metrics.unreadable_objects.get_or_create(&ByKind { kind: word(*kind) }).inc();
-                for diagnostic in diagnostics {
-                    tracing::error!(kind = word(*kind), namespace = %key.0, name = %key.1, "cannot be read: {diagnostic}");
+                let (namespace, name) = named(key);
+                for diagnostic in diagnostics.iter().map(tamed) {
+                    tracing::error!(kind = word(*kind), namespace, name, "cannot be read: {diagnostic}");
                 }
             }
             Update::Failing { kind, error, retry_in } => {
@@ -656,6 +660,20 @@ impl Agent {
 
 fn by_policy(direction: Direction, (namespace, policy): Key) -> ByPolicy {
     ByPolicy { direction: direction.field(), namespace: namespace.into(), policy: policy.into() }
+}
+
+/// The longest name that goes into a log, and the longest message.
+const LOGGED: (usize, usize) = (253, 1000);
+
+/// Namespace and name, as logs have them.
+fn named((namespace, name): &Key) -> (String, String) {
+    (text::tame(namespace, LOGGED.0), text::tame(name, LOGGED.0))
+}
+
+/// A message about an object, with what its author wrote in it made harmless.
+fn tamed(diagnostic: &Diagnostic) -> Diagnostic {
+    let tame = |said: &String| text::tame(said, LOGGED.1);
+    Diagnostic { message: tame(&diagnostic.message), help: diagnostic.help.as_ref().map(tame), ..diagnostic.clone() }
 }
 
 /// A kind as labels and logs name it.

@@ -14,7 +14,7 @@ pub mod readiness;
 pub mod server;
 pub mod sinks;
 pub mod socket;
-mod text;
+pub(crate) mod text;
 
 pub use metrics::{ByDirection, ByKind, ByPolicy, ByResult, BySink, CommitResult, Metrics};
 pub use names::{ByReason, ByResolution, NamesMetrics};

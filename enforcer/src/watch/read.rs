@@ -47,6 +47,21 @@ fn of_kind<K: Kind>(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Whether an object has the namespace and the name that the API server has it under.
+fn is_called(object: &Object, (namespace, name): &Key) -> bool {
+    match object {
+        Object::Namespace(it) => it.name == *name,
+        Object::Node(it) => it.name == *name,
+        Object::Pod(it) => (&it.namespace, &it.name) == (namespace, name),
+        // With the name of the other kind's policy it would take the place of that one.
+        Object::NetworkPolicy(it) => {
+            let own = it.kind.name_of(name);
+            &it.namespace == namespace && it.name == own && it.own_name() == &**name
+        }
+        _ => false,
+    }
+}
+
 /// Reads the text of the object with this namespace and name.
 pub fn read<K: Kind>(key: &Key, text: &str) -> Reading {
     let text = if K::METADATA_ONLY { &of_kind::<K>(text) } else { text };
@@ -54,6 +69,8 @@ pub fn read<K: Kind>(key: &Key, text: &str) -> Reading {
     let mut ingested = ingest_json(source, text, &K::api_version(), K::KIND);
     let object = ingested.objects.pop();
     let object = object.filter(|object| ingested.objects.is_empty() && Watched::of(object) == Some(K::WATCHED));
+    // What calls itself a list must not speak for another object.
+    let object = object.filter(|object| is_called(object, key));
     if object.is_some() && !ingested.has_errors() {
         return Reading { object, diagnostics: ingested.diagnostics, unreadable: false };
     }
@@ -70,7 +87,7 @@ pub fn read<K: Kind>(key: &Key, text: &str) -> Reading {
             K::KIND
         );
         diagnostics.push(Diagnostic::error(message).help("correct it as told above, or delete it"));
-        object = stand_in(kind, &K::api_version(), key, text);
+        object = stand_in(kind, &K::api_version(), key, text).filter(|object| is_called(object, key));
     }
     Reading { object, diagnostics, unreadable: true }
 }

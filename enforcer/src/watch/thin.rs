@@ -11,6 +11,7 @@ use netsim_shared::policy::PolicyKind;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -111,21 +112,21 @@ impl<K: Kind> Thin<K> {
     }
 }
 
-/// The part of an object that is needed whatever else is wrong with it.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Head {
-    metadata: Metadata,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct Metadata {
-    name: Option<String>,
-    namespace: Option<String>,
-    resource_version: Option<String>,
-    uid: Option<String>,
-    generation: Option<i64>,
+/// The fields of an object that are needed whatever else is wrong with it: each of them by itself, the last one
+/// of those that are there twice. An object that cannot be told from others could not be closed, or deleted.
+fn head(text: &str) -> ObjectMeta {
+    type Fields<'t> = HashMap<Cow<'t, str>, &'t RawValue>;
+    let fields = |text| serde_json::from_str::<Fields<'_>>(text).unwrap_or_default();
+    let metadata = fields(text).get("metadata").map(|metadata| fields(metadata.get())).unwrap_or_default();
+    let string = |name: &str| metadata.get(name).and_then(|value| serde_json::from_str::<String>(value.get()).ok());
+    ObjectMeta {
+        name: string("name"),
+        namespace: string("namespace"),
+        resource_version: string("resourceVersion"),
+        uid: string("uid"),
+        generation: metadata.get("generation").and_then(|value| serde_json::from_str(value.get()).ok()),
+        ..ObjectMeta::default()
+    }
 }
 
 impl<'de, K: Kind> Deserialize<'de> for Thin<K> {
@@ -134,10 +135,7 @@ impl<'de, K: Kind> Deserialize<'de> for Thin<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // Borrowed from the answer's text: nothing is copied.
         let text = <&RawValue>::deserialize(deserializer)?.get();
-        let Head { metadata: Metadata { name, namespace, resource_version, uid, generation } } =
-            serde_json::from_str(text).unwrap_or_default();
-        let meta = ObjectMeta { name, namespace, resource_version, uid, generation, ..ObjectMeta::default() };
-        let mut thin = Thin { meta, reading: Reading::default(), kind: PhantomData };
+        let mut thin = Thin { meta: head(text), reading: Reading::default(), kind: PhantomData };
         thin.reading = read::<K>(&thin.own_key(), text);
         Ok(thin)
     }

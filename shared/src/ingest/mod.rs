@@ -85,16 +85,21 @@ pub fn ingest_keeping(name: &str, bytes: &[u8], default_namespace: &str, keep: K
             return Ingested { diagnostics: vec![diagnostic], ..Ingested::default() };
         }
     };
-    let reader = Reader { source: &source, default_namespace, keep };
+    let reader = Reader { source: &source, default_namespace, keep, most: usize::MAX };
     let documents = documents(text).into_par_iter().map(|document| reader.document(&document));
     documents.reduce(Ingested::default, Ingested::and)
 }
 
+/// How much is told of one object that came from the API server. Such an object is one line, and each message has
+/// a copy of it: a policy of a megabyte with as many untidy CIDRs as have room would take gigabytes.
+const MOST_OF_ONE: usize = 20;
+
 /// Reads one JSON object whose kind is known from where it came: items of lists and objects in
 /// watch events of the API server name none themselves. `source` is what messages call that place.
+/// Of many things that are wrong with it the first are told, errors before warnings, and how many others there are.
 pub fn ingest_json(source: &Arc<str>, json: &str, api_version: &str, kind: &str) -> Ingested {
     // The API server gives every namespaced object a namespace.
-    let reader = Reader { source, default_namespace: "default", keep: Keep::Policies };
+    let reader = Reader { source, default_namespace: "default", keep: Keep::Policies, most: MOST_OF_ONE };
     reader.any_item(&Document::whole(json), &ItemKind { api_version, kind })
 }
 
@@ -102,6 +107,8 @@ struct Reader<'r> {
     source: &'r Arc<str>,
     default_namespace: &'r str,
     keep: Keep,
+    /// How much is told of one object at most.
+    most: usize,
 }
 
 /// The kind that a list gives to items that name none themselves (`PodList` holds pods).
@@ -283,7 +290,13 @@ impl Reader<'_> {
         objects: Vec<Object>,
         problems: Problems,
     ) -> Ingested {
-        let diagnostics = problems.0.into_iter().map(|problem| {
+        let mut problems = problems.0;
+        let left_out = problems.len().saturating_sub(self.most);
+        if left_out > 0 {
+            problems.sort_by_key(|problem| problem.severity != Severity::Error);
+            problems.truncate(self.most);
+        }
+        let diagnostics = problems.into_iter().map(|problem| {
             let span = node.map_or(0..0, |node| node.span_of(&problem.path.0));
             let place = place_in(self.source, document.text, document.at, span);
             let message = format!("{}: {}", problem.path, problem.message);
@@ -295,7 +308,9 @@ impl Reader<'_> {
                 rule: problem.rule,
             }
         });
-        Ingested { diagnostics: diagnostics.collect(), objects, ignored: BTreeMap::new() }
+        let more = (left_out > 0).then(|| Diagnostic::warning(format!("{left_out} more problems of this object")));
+        let diagnostics = diagnostics.chain(more).collect();
+        Ingested { diagnostics, objects, ignored: BTreeMap::new() }
     }
 
     fn failure(&self, document: &Document<'_>, message: String, span: Range<usize>, help: Option<String>) -> Ingested {

@@ -50,7 +50,7 @@ fn connection(stream: TcpStream, state: &State) {
         let sent = match state.answer(&request) {
             Answer::Nothing => break,
             Answer::Full { status, body } => {
-                let text = body.to_string();
+                let text = state.spelled(body.to_string());
                 // Compressed outside of the lock.
                 let packed = request.gzip.then(|| traffic::packed(&text)).flatten();
                 let sent = packed.as_deref().unwrap_or(text.as_bytes());
@@ -105,6 +105,7 @@ fn chunks(write: &mut impl Write, state: &State, watch: &mut Watch) -> io::Resul
                 if let Some(cut) = watch.cut(state) {
                     return half_a_line(write, line.as_bytes(), cut);
                 }
+                let line = state.spelled(line);
                 state.lock().traffic.event(watch.plural(), line.len() + 1);
                 write!(write, "{:x}\r\n{line}\n\r\n", line.len() + 1)?;
                 write.flush()?;

@@ -120,6 +120,20 @@ impl ApiServer {
         self.state.change(|shared| shared.store.apply(object));
     }
 
+    /// The same with a text that is sent for it, however wrong that is: only that it is JSON in brackets and quotes
+    /// is up to the caller, since what is around it would be broken otherwise. `REVISION` in it becomes the object's
+    /// revision. Requests for metadata only get all of it.
+    ///
+    /// # Panics
+    /// If the object has no `apiVersion`, `kind` or `metadata.name`.
+    pub fn apply_text(&self, mut object: Value, text: &str) {
+        self.state.change(|shared| {
+            object[store::VERBATIM] = shared.texts.len().into();
+            shared.texts.push(text.to_owned());
+            shared.store.apply(object);
+        });
+    }
+
     /// Deletes an object by the plural of its kind, its namespace (empty for none) and its name.
     ///
     /// # Panics

@@ -4,7 +4,7 @@ use super::answer::{Answer, expired_list, failure, full, no_such_path, not_found
 use super::discovery;
 use super::http::Request;
 use super::query::Query;
-use super::store::{Refusal, Store};
+use super::store::{Refusal, Store, VERBATIM, spelled};
 use super::traffic::Traffic;
 use super::watch::{Control, Watch};
 use serde_json::{Value, json};
@@ -28,6 +28,8 @@ pub struct Shared {
     /// The target of every request, with the method in front if that is not `GET`.
     pub log: Vec<String>,
     pub traffic: Traffic,
+    /// The texts of objects that are sent as they were given.
+    pub texts: Vec<String>,
 }
 
 /// Accidents to come.
@@ -55,13 +57,19 @@ pub struct Faults {
 impl State {
     pub fn new(store: Store) -> Self {
         let (control, faults, traffic) = (Control::default(), Faults::default(), Traffic::default());
-        let shared = Shared { store, control, faults, log: Vec::new(), traffic };
+        let shared = Shared { store, control, faults, log: Vec::new(), traffic, texts: Vec::new() };
         Self { shared: Mutex::new(shared), changed: Condvar::new(), stopping: AtomicBool::new(false) }
     }
 
     /// A lock whose holder panicked still guards whole values here.
     pub fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An answer with the texts that were given for objects.
+    pub fn spelled(&self, answer: String) -> String {
+        // Nearly all have none, and need no lock.
+        if answer.contains(VERBATIM) { spelled(answer, &self.lock().texts) } else { answer }
     }
 
     /// Changes what is shared and lets the watches look at it.

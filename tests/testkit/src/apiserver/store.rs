@@ -339,6 +339,9 @@ impl Store {
             return Ok(json!({"kind": kind, "apiVersion": META, "metadata": metadata, "items": items}));
         }
         let item = |object: &Arc<Value>| {
+            if let Some(verbatim) = verbatim(object) {
+                return verbatim;
+            }
             let mut object = Value::clone(object);
             if let (true, Some(fields)) = (kind.typed, object.as_object_mut()) {
                 fields.remove("kind");
@@ -355,11 +358,39 @@ impl Store {
     }
 }
 
+/// What stands in answers for an object whose text is given: which text, and at which revision.
+pub fn verbatim(object: &Value) -> Option<Value> {
+    let number = object.get(VERBATIM)?;
+    let revision = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    Some(format!("{VERBATIM}:{number}:{revision}@").into())
+}
+
+/// Puts texts in the place of what stands for them. `REVISION` in a text is the revision of the object.
+pub fn spelled(answer: String, texts: &[String]) -> String {
+    let begin = format!("\"{VERBATIM}:");
+    let mut parts = answer.split(begin.as_str());
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (which, rest) = part.split_once("@\"").unwrap_or_default();
+        let (number, revision) = which.split_once(':').unwrap_or_default();
+        let text = number.parse::<usize>().ok().and_then(|number| texts.get(number));
+        out.push_str(&text.map(|text| text.replace("REVISION", revision)).unwrap_or_default());
+        out.push_str(rest);
+    }
+    out
+}
+
+/// The field of an object whose text is given.
+pub const VERBATIM: &str = "@verbatim";
+
 /// The `apiVersion` of objects that are only metadata.
 const META: &str = "meta.k8s.io/v1";
 
 /// An object without all but its metadata.
 pub fn metadata_of(object: &Value) -> Value {
+    if let Some(verbatim) = verbatim(object) {
+        return verbatim;
+    }
     json!({"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": object["metadata"]})
 }
 

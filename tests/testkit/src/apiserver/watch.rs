@@ -3,7 +3,7 @@
 use super::answer::status;
 use super::query::Query;
 use super::state::{Shared, State};
-use super::store::{Change, Event, Store, metadata_of};
+use super::store::{Change, Event, Store, metadata_of, verbatim};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -241,5 +241,7 @@ impl Watch {
 
 /// An event as it is sent: its type comes first, as every API server writes it.
 fn line(change: &str, object: &Value) -> String {
+    let verbatim = verbatim(object);
+    let object = verbatim.as_ref().unwrap_or(object);
     format!("{{\"type\":\"{change}\",\"object\":{object}}}")
 }
