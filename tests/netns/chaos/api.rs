@@ -120,7 +120,6 @@ impl Stage {
 fn relist(stage: &Stage, change: impl FnOnce(&ApiServer)) {
     let api = stage.api();
     api.hold_watches();
-    // Of each kind, so that none has seen the last revision.
     change(api);
     api.compact();
     api.release_watches();
