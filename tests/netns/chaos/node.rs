@@ -22,6 +22,9 @@ const SHORT: &str = "short.example.com";
 /// The longest that something allowed may be lost while only an agent comes or goes: its rules stay, so this is what a
 /// busy machine does by itself.
 const NO_OUTAGE: Duration = Duration::from_millis(500);
+/// The longest pause of a connection that lasts, as in the soak: TCP that loses two packets in a row to a busy machine
+/// waits for 600 ms.
+const NO_PAUSE: Duration = Duration::from_secs(2);
 
 pub fn trials() -> Vec<Trial> {
     let tests: [(&str, fn()); 5] = [
@@ -141,7 +144,7 @@ impl Watchers {
             allowed.len()
         );
         assert!(outage < NO_OUTAGE, "what is allowed was lost for {outage:?}");
-        assert!(gap < NO_OUTAGE, "an established connection had a pause of {gap:?}");
+        assert!(gap < NO_PAUSE, "an established connection had a pause of {gap:?}");
     }
 }
 
@@ -450,7 +453,7 @@ fn clock_jumps() {
     let now = Instant::now();
     assert!(flow.wait_at_client(now, PATIENCE).is_some(), "an established one ended: {:?}", flow.broken());
     let gap = flow.longest_gap(begun);
-    assert!(gap < NO_OUTAGE, "an established connection had a pause of {gap:?}");
+    assert!(gap < NO_PAUSE, "an established connection had a pause of {gap:?}");
     watchers.finish();
 }
 
