@@ -42,6 +42,7 @@ setup: ## install what the tests need and is missing
 	command -v iptables-nft >/dev/null && command -v iptables-legacy >/dev/null || missing+=(iptables); \
 	command -v unshare >/dev/null || missing+=(util-linux); \
 	command -v mount >/dev/null || missing+=(mount); \
+	command -v faketime >/dev/null || missing+=(faketime); \
 	if [ "$${NETSIM_NO_BROWSER:-}" != 1 ]; then \
 	  command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
 	    missing+=(chromium chromium-driver fonts-dejavu-core); \
@@ -119,10 +120,8 @@ doc: ## the documentation of the code, warnings are errors
 unit: ## all tests, and a check that no tier was left out
 	$(SAY) "tests"
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
-	CARGO_TERM_COLOR=never $(CARGO) test --workspace 2>&1 | tee "$$log"; \
-	if [ "$${NETSIM_REAL_API:-}" = 1 ]; then \
-	  $(CARGO) test -p netsim-enforcer --test watch -- --ignored real::; \
-	else printf '\nNOT RUN: the watch against a real API server (NETSIM_REAL_API=1 and KUBECONFIG)\n'; fi; \
+	env -u NETSIM_REAL_API CARGO_TERM_COLOR=never $(CARGO) test --workspace 2>&1 | tee "$$log"; \
+	CARGO=$(CARGO) tests/e2e/run --if-there; \
 	if [ "$${NETSIM_NO_BROWSER:-}" = 1 ]; then \
 	  printf '\nNOT RUN: the report in a browser (NETSIM_NO_BROWSER=1)\n'; fi; \
 	if [ "$${NETSIM_NO_HELM:-}" = 1 ]; then \
@@ -143,6 +142,10 @@ unit: ## all tests, and a check that no tier was left out
 	  else echo "error: $$tier: did not run" >&2; failed=1; fi; \
 	done; \
 	exit "$$failed"
+
+.PHONY: e2e
+e2e: ## the end-to-end tests, against a real API server: see CONTRIBUTING.md
+	CARGO=$(CARGO) tests/e2e/run
 
 .PHONY: bench
 bench: ## the benches; results in target/criterion

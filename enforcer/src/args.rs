@@ -26,9 +26,9 @@ use std::time::Duration;
     arg_required_else_help = true,
     after_help = "\
 Exit codes:
-  0  done; for verify: the kernel holds what is wanted; for status: the agent is ready; for explain: allowed
-  1  verify: the kernel holds something else; status: the agent is not ready; explain: denied; prepare-node:
-     something is left to be made
+  0  done; verify: the kernel holds what is wanted; status: the agent is ready; explain: allowed
+  1  verify: the kernel holds something else; status: the agent is not ready; explain: denied;
+     prepare-node: something is left to be made
   2  bad usage, bad input, or something that could not be done
   3  explain: it is not certain, or those who were asked do not agree
 
@@ -407,9 +407,12 @@ pub struct Verify {
 /// `status`
 #[derive(Debug, Clone, Args)]
 pub struct Status {
-    /// Where the agent serves its status
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9470")]
-    pub address: SocketAddr,
+    /// Ask where the agent serves its status, for which one need not be root, instead of its socket: 127.0.0.1:9470
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "socket")]
+    pub address: Option<SocketAddr>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "shared options")]
+    pub socket: SocketArgs,
     /// The form of the answer
     #[arg(short, long, value_enum, value_name = "FORM", default_value_t = Output::Text)]
     pub output: Output,

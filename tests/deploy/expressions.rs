@@ -1,8 +1,9 @@
 //! Expressions of Prometheus, looked at for what they name. Whether they are expressions, promtool says.
 
 use crate::Test;
-use netsim_enforcer::observe::Metrics;
 use netsim_enforcer::observe::metrics::TextFormat;
+use netsim_enforcer::observe::policies::OfPolicy;
+use netsim_enforcer::observe::{ByPolicy, Metrics};
 use netsim_testkit::command::text_of;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,7 +69,13 @@ pub fn named(expression: &str) -> Named {
 /// The metrics of the agent with their labels, which the document has and a test keeps true.
 fn exported() -> BTreeMap<String, BTreeSet<String>> {
     let metrics = Metrics::new();
+    // What has no value for any label yet is not there.
     metrics.will_watch("pods");
+    drop(metrics.sink("events"));
+    let (namespace, policy) = ("x".to_owned(), "p".to_owned());
+    let of = OfPolicy { kind: "networkpolicies", namespace: namespace.clone(), policy: policy.clone() };
+    drop(metrics.of_policies.programmed_generation.get_or_create(&of));
+    drop(metrics.policy_denied_packets.get_or_create(&ByPolicy { direction: "ingress", namespace, policy }));
     let text = metrics.encode(TextFormat::Prometheus).unwrap();
     let types: Vec<(&str, &str)> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();

@@ -174,11 +174,12 @@ struct NamespaceSelector {
 }
 
 #[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct PodMetricsEndpoint {
     port: String,
     path: String,
     interval: String,
+    honor_labels: bool,
     relabelings: Vec<Relabeling>,
 }
 
@@ -298,7 +299,7 @@ fn the_agent_has_what_it_needs_and_no_more() {
         }
         let agent = daemon_sets(&objects).find(|set| set["metadata"]["name"] == "netsim-enforcer");
         let Some(agent) = agent else { continue };
-        let update = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}});
+        let update = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}});
         assert_eq!(agent["spec"]["updateStrategy"], update, "{place}: one node after another, one agent a node");
         let enforcer = &agent["spec"]["template"]["spec"]["containers"][0];
         for (probe, path) in

@@ -107,6 +107,8 @@ fn an_agent_that_is_ready() {
     let agent = Agent::start(ApiServer::start(objects()));
     agent.wait("the table is in place");
     assert_answer!("status-ready", without_notes(agent.status("", |answer| answer.code == 0)));
+    // Root is told the same by the socket.
+    assert_answer!("status-socket", without_notes(enforcer(&format!("status --socket {}", agent.socket)).exits(0)));
     let json = agent.status("-o json", |answer| answer.code == 0).json();
     assert_eq!((&json["ready"], &json["node"], &json["local_pods"]), (&true.into(), &"node-1".into(), &2.into()));
     assert_eq!(json["pod_cidrs"], serde_json::json!(["10.244.1.0/24", "fd00:10:244:1::/64"]));
@@ -190,8 +192,8 @@ fn the_socket_is_not_stolen_and_goes_with_its_agent() {
 }
 
 fn nobody_is_there() {
-    assert_answer!("status-nobody", enforcer("status").exits(2));
-    assert_answer!("status-nobody-json", enforcer("status -o json").exits(2));
+    assert_answer!("status-nobody", enforcer("status --address 127.0.0.1:1").exits(2));
+    assert_answer!("status-nobody-json", enforcer("status -o json --socket /nowhere/enforcer.sock").exits(2));
     // Somebody who is no agent.
     let server = ApiServer::start(Vec::new());
     let address = server.url().split_once("://").unwrap().1.to_owned();

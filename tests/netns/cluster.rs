@@ -111,6 +111,17 @@ impl Cluster {
 
     /// The same with a choice of what it logs. [`Self::change`] needs that of [`Self::agent`].
     pub fn agent_logging(&self, node: &str, filter: &str) -> Agent {
+        Agent::start(self.command(node, filter))
+    }
+
+    /// The same with more options, or with surroundings of its own.
+    pub fn agent_with(&self, node: &str, prepare: impl FnOnce(&mut Command)) -> Agent {
+        let mut command = self.command(node, "info,netsim_enforcer=debug");
+        prepare(&mut command);
+        Agent::start(command)
+    }
+
+    fn command(&self, node: &str, filter: &str) -> Command {
         let mut command = program();
         command.args(["run", "--node-name", node, "--listen", "127.0.0.1:0", "--log-format", "json"]);
         command.args(["--log", filter]);
@@ -122,7 +133,7 @@ impl Cluster {
         let socket = self.socket(node);
         command.arg("--socket").arg(&socket);
         command.args(&self.options);
-        Agent::start(command)
+        command
     }
 
     /// How the API server is reached.
@@ -323,8 +334,18 @@ impl Agent {
 
     /// SIGTERM, and its exit code.
     pub fn terminate(&mut self) -> i32 {
+        self.ask_to_end();
+        self.wait_end()
+    }
+
+    /// SIGTERM, and nothing is waited for.
+    pub fn ask_to_end(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a running agent");
+    }
+
+    /// Waits for its end; its exit code.
+    pub fn wait_end(&mut self) -> i32 {
         self.child.wait().expect("its end").code().expect("no signal ended it")
     }
 }

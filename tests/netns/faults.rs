@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// The longest that something allowed may be lost while only an agent comes or goes: its rules stay,
 /// so this is what a busy machine does by itself.
-const NO_OUTAGE: Duration = Duration::from_millis(500);
+pub const NO_OUTAGE: Duration = Duration::from_millis(500);
 
 pub fn trials() -> Vec<Trial> {
     let tests: [(&str, fn()); 14] = [
@@ -42,7 +42,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// Only pod-1-1 may reach pod-2-1, on TCP 80.
-fn only_first() -> Value {
+pub fn only_first() -> Value {
     policy(
         "x",
         "only-first",
@@ -53,7 +53,8 @@ fn only_first() -> Value {
     )
 }
 
-fn toggled(on: bool) -> Value {
+/// Whether the pods of namespace x may reach pod-2-2.
+pub fn toggled(on: bool) -> Value {
     let peers =
         if on { json!([{"podSelector": {}}]) } else { json!([{"podSelector": {"matchLabels": {"no": "body"}}}]) };
     policy(
@@ -64,14 +65,14 @@ fn toggled(on: bool) -> Value {
 }
 
 /// Connections that are allowed and others that are denied, all the time.
-struct Watchers {
-    allowed: Storm,
+pub struct Watchers {
+    pub allowed: Storm,
     denied: Storm,
     leaked: Vec<Counter>,
 }
 
 impl Watchers {
-    fn new(cluster: &Cluster) -> Self {
+    pub fn new(cluster: &Cluster) -> Self {
         let server = cluster.pod("pod-2-1");
         server.listen(Protocol::Tcp, 80);
         let to = |family| cluster.at("pod-2-1", family, 80);
@@ -97,7 +98,7 @@ impl Watchers {
 
     /// Goes on for a while, then says how long what is allowed was lost at most; nothing that is
     /// denied has passed.
-    fn finish(self) -> Duration {
+    pub fn finish(self) -> Duration {
         let now = Instant::now();
         assert!(self.allowed.wait_tries(now, 50) && self.denied.wait_tries(now, 100));
         let denied = self.denied.stop();

@@ -7,8 +7,10 @@ mod light;
 mod pod_events;
 mod real;
 mod reports;
+mod silent;
 
 use futures::StreamExt;
+use kube::Client;
 use netsim_enforcer::watch::{Update, Watched, connect, watch};
 use netsim_shared::cluster::Key;
 use netsim_shared::object::{Object, Pod};
@@ -68,10 +70,15 @@ impl Updates {
 
     /// The same by a kubeconfig.
     fn with(kubeconfig: impl AsRef<Path> + Send + 'static) -> Self {
+        Self::by(move || async move { connect(Some(kubeconfig.as_ref()), None).await.unwrap() })
+    }
+
+    /// The same by a client.
+    fn by<F: Future<Output = Client>>(client: impl FnOnce() -> F + Send + 'static) -> Self {
         let (sender, channel) = channel();
         std::thread::spawn(move || {
             runtime().block_on(async {
-                let client = connect(Some(kubeconfig.as_ref()), None).await.unwrap();
+                let client = client().await;
                 let mut updates = std::pin::pin!(watch(&client, "n1"));
                 while let Some(update) = updates.next().await {
                     if sender.send(update).is_err() {
@@ -86,11 +93,17 @@ impl Updates {
     /// Watches, and has all lists.
     fn in_sync(server: &ApiServer) -> (Self, Vec<Update>) {
         let mut updates = Self::of(server);
-        let first = updates.listed_all();
+        let first = updates.sync(server);
+        (updates, first)
+    }
+
+    /// Waits until it has all lists and watches.
+    fn sync(&mut self, server: &ApiServer) -> Vec<Update> {
+        let first = self.listed_all();
         for kind in Watched::ALL.into_iter().filter(|kind| server.serves(kind.plural())) {
             server.wait_for_watches(kind.plural(), 1);
         }
-        (updates, first)
+        first
     }
 
     fn next(&mut self) -> Update {

@@ -1,6 +1,7 @@
 //! Denied connections: from the kernel's log to the feed. Nothing here holds enforcement up: what
 //! cannot be read, named or kept in time is counted and left out.
 
+use super::charge::Following;
 use super::{Config, Reports, State};
 use crate::flows::Flow;
 use crate::flows::Verdict;
@@ -19,7 +20,7 @@ const WAITING: usize = 1024;
 /// How many of them are taken in at once, before the rest of the loop has its turn.
 const AT_ONCE: usize = 64;
 /// When a log group that could not be read is tried again.
-const AGAIN: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(1);
 /// How often it is said at most that something was lost.
 const SAID: Duration = Duration::from_secs(60);
 
@@ -49,7 +50,8 @@ impl Denied {
         }
         let log = options.log_denied.then(|| {
             let (sender, receiver) = mpsc::channel(WAITING);
-            tokio::spawn(listen(kernel.clone(), options.log_group, sender, reports.metrics.flows_lost.clone()));
+            let (charge, lost) = (reports.charge.follow(), reports.metrics.flows_lost.clone());
+            tokio::spawn(listen(kernel.clone(), options.log_group, charge, sender, lost));
             receiver
         });
         let verdict = if options.audit { Verdict::Audited } else { Verdict::Denied };
@@ -128,16 +130,20 @@ fn publish(flow: Flow, reports: &Reports) {
 }
 
 /// Reads a log group until nobody wants it any more. A group has one reader: if it is taken, that is
-/// said once, and tried again.
-async fn listen(kernel: Kernel, group: u16, sender: mpsc::Sender<Logged>, lost: Counter) {
+/// said once, and tried again. It is left to whoever has the table.
+async fn listen(kernel: Kernel, group: u16, mut charge: Following, sender: mpsc::Sender<Logged>, lost: Counter) {
     let mut failing = false;
     loop {
+        tokio::select! {
+            () = sender.closed() => return,
+            here = charge.held() => if !here { return },
+        }
         match kernel.log_reader(group).await {
             Ok(reader) => {
                 if failing {
                     tracing::info!(group, "denied connections are told again");
                 }
-                let why = on_a_thread(reader, sender.clone(), lost.clone()).await;
+                let why = on_a_thread(reader, charge.clone(), sender.clone(), lost.clone()).await;
                 if sender.is_closed() {
                     return;
                 }
@@ -157,10 +163,13 @@ async fn listen(kernel: Kernel, group: u16, sender: mpsc::Sender<Logged>, lost: 
 }
 
 /// Reads on a thread of its own; says why it ended.
-async fn on_a_thread(mut reader: Reader, sender: mpsc::Sender<Logged>, lost: Counter) -> String {
+async fn on_a_thread(mut reader: Reader, charge: Following, sender: mpsc::Sender<Logged>, lost: Counter) -> String {
     let (ended, end) = oneshot::channel();
     let mut read = move || {
         loop {
+            if charge.is_lost() {
+                return "the table belongs to another process".to_owned();
+            }
             match reader.wait() {
                 Ok(Some(Event::Packet(logged))) => match sender.try_send(logged) {
                     Err(mpsc::error::TrySendError::Closed(_)) => return String::new(),

@@ -10,6 +10,7 @@
 //! The task lets a packet go after [`PATIENCE`](crate::learn::held::PATIENCE), whatever the agent is busy with. Without the
 //! task, or the whole agent, packets pass unread: the rules say so. What was not learned is denied.
 
+use super::charge::Following;
 use crate::kernel::queue::{AsyncQueue, Event, Packet};
 use crate::kernel::{Error, Kernel};
 use crate::learn::held::Round;
@@ -76,7 +77,7 @@ impl Learning {
     }
 
     /// Begins to listen. To be called within a runtime.
-    pub fn start(kernel: Kernel, number: u16, metrics: LearningMetrics) -> Self {
+    pub fn start(kernel: Kernel, number: u16, charge: Following, metrics: LearningMetrics) -> Self {
         let (to_agent, seen) = mpsc::channel(AHEAD);
         let (rounds, of_agent) = mpsc::unbounded_channel();
         let (patterns, wanted) = watch::channel(Arc::default());
@@ -89,7 +90,7 @@ impl Learning {
             held: Held::default(),
             metrics,
         };
-        let task = tokio::spawn(listener.listen(kernel, number, why));
+        let task = tokio::spawn(listener.listen(kernel, number, charge, why));
         Learning { seen, rounds, patterns, why_not, task: Some(task) }
     }
 
@@ -148,25 +149,35 @@ struct Listener {
 }
 
 impl Listener {
-    async fn listen(mut self, kernel: Kernel, number: u16, why_not: watch::Sender<Option<String>>) {
-        loop {
+    async fn listen(
+        mut self,
+        kernel: Kernel,
+        number: u16,
+        mut charge: Following,
+        why_not: watch::Sender<Option<String>>,
+    ) {
+        // Who has not the table could only hold answers up.
+        while charge.held().await {
             let opened = kernel.queue(number, LENGTH).await.and_then(AsyncQueue::new);
-            let error = match opened {
+            let why = match opened {
                 Ok(mut queue) => {
                     tracing::info!(number, "answers of DNS to pods are read");
                     why_not.send_replace(None);
                     self.metrics.active.set(1);
-                    match self.hold(&mut queue).await {
-                        Ok(()) => return,
-                        Err(error) => error,
+                    tokio::select! {
+                        ended = self.hold(&mut queue) => match ended {
+                            Ok(()) => return,
+                            Err(error) => error.to_string(),
+                        },
+                        () = charge.lost() => "the table belongs to another process".to_owned(),
                     }
                 }
-                Err(error) => error,
+                Err(error) => error.to_string(),
             };
             self.metrics.active.set(0);
             // What was held went with the queue.
             (self.held, self.learner) = (Held::default(), Learner::default());
-            let why = format!("the answers of DNS to pods cannot be read from queue {number}: {error}");
+            let why = format!("the answers of DNS to pods cannot be read from queue {number}: {why}");
             let new = why_not.send_replace(Some(why.clone())).as_ref() != Some(&why);
             if new {
                 tracing::error!(retry_in = ?AGAIN, "{why}");

@@ -10,6 +10,7 @@
 //! Nothing is touched in the kernel before the first full list of everything. After that nothing is
 //! ever opened for want of news: what was enforced stays until something better is known.
 
+pub mod charge;
 mod denied;
 mod explain;
 mod generations;
@@ -32,6 +33,7 @@ use crate::observe::text;
 use crate::observe::{ByDirection, ByKind, ByPolicy, ByResult, CommitResult, Heartbeat, Metrics, Readiness, Status};
 use crate::render::{self, Changed, Options, UnknownPods};
 use crate::watch::{Update, Watched};
+use charge::Charge;
 use denied::Denied;
 use futures::{FutureExt, Stream, StreamExt};
 use generations::Generations;
@@ -94,6 +96,8 @@ pub struct Reports {
     pub flows: Feed,
     /// What is asked of the agent.
     pub questions: Questions,
+    /// Whether the node's table is not another's.
+    pub charge: Charge,
 }
 
 /// How often counters are read.
@@ -179,7 +183,7 @@ pub async fn run(
         Ok(learning) => {
             let queue = config.learning.queue;
             config.options.learning = Some(learning);
-            Learning::start(kernel.clone(), queue, reports.metrics.names.learning.clone())
+            Learning::start(kernel.clone(), queue, reports.charge.follow(), reports.metrics.names.learning.clone())
         }
         Err(why) => Learning::off(why),
     };
@@ -428,6 +432,9 @@ impl Agent {
             _ => error.to_string(),
         };
         self.reports.readiness.set("kernel", [message.clone()]);
+        if matches!(error, ProgramError::Commit(CommitError::Owned { .. })) {
+            self.reports.charge.set(false);
+        }
         tracing::error!(retry_in = ?pause, "the kernel does not hold what was compiled: {message}");
         self.waiting_since.get_or_insert_with(Instant::now);
         self.retry = Some((Timer::now() + pause, pause));
@@ -483,6 +490,7 @@ impl Agent {
     fn programmed(&mut self) {
         (self.waiting_since, self.retry) = (None, None);
         self.reports.readiness.clear("kernel");
+        self.reports.charge.set(true);
         self.reports.metrics.synced(self.programmer.generation());
         if let Some(compiled) = self.state.compiled() {
             let groups = self.programmer.renderer().groups();

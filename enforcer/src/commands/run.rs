@@ -1,6 +1,7 @@
 //! `netsim-enforcer run`: the agent.
 
 use super::{Failure, OK, told_to_stop};
+use crate::agent::charge::Following;
 use crate::agent::{self, Config, Reports};
 use crate::args::{Run, SinkArgs};
 use crate::flows::{self, Feed};
@@ -11,9 +12,11 @@ use crate::observe::{self, Metrics, Observed, pod_events};
 use crate::watch;
 use kube::Client;
 use netsim_shared::compile::Modes;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 /// How old the last beat of the loop may be for the process to be called alive. A first compile of
 /// a large cluster is much shorter.
@@ -29,6 +32,9 @@ pub fn run(args: &Run) -> Result<u8, Failure> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Failure::new)?;
     runtime.block_on(agent(args))
 }
+
+/// When a socket that could not be made is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 async fn agent(args: &Run) -> Result<u8, Failure> {
     let ownership = if args.own_table { Ownership::Owned } else { Ownership::Shared };
@@ -59,7 +65,7 @@ async fn agent(args: &Run) -> Result<u8, Failure> {
     let options = args.ruleset.options();
     let mode = if options.audit { "audit: nothing is dropped" } else { "enforce" };
     tracing::info!(node = %options.node, table = %args.kernel.table, %address, mode, version = env!("CARGO_PKG_VERSION"), "starting");
-    let socket = socket_of(args, told);
+    let socket = socket_of(args, told, reports.charge.follow());
     let updates = watch::watch(&client, &options.node);
     let config = Config {
         options,
@@ -102,22 +108,51 @@ fn tell(args: &SinkArgs, node: &str, client: &Client, flows: &Feed, metrics: &Me
 }
 
 /// Serves the socket beside everything else. Without one, the node is enforced all the same.
-fn socket_of(args: &Run, told: Told) -> Option<(oneshot::Sender<()>, JoinHandle<()>)> {
-    let path = args.socket()?;
-    let socket = match socket::bind(path) {
-        Ok(socket) => socket,
-        Err(error) => {
-            tracing::warn!("flows and explain cannot be asked for: {error}");
-            return None;
+fn socket_of(args: &Run, told: Told, charge: Following) -> Option<(oneshot::Sender<()>, JoinHandle<()>)> {
+    let path = args.socket()?.to_owned();
+    let (end, ended) = oneshot::channel();
+    Some((end, tokio::spawn(serve_socket(path, told, charge, ended))))
+}
+
+/// Serves the socket until the end, but for while the table is another's. What cannot be had, such as because an agent
+/// that ends still has it, is told once and tried again.
+async fn serve_socket(path: PathBuf, told: Told, mut charge: Following, mut ended: oneshot::Receiver<()>) {
+    let mut failed = None;
+    loop {
+        tokio::select! {
+            _ = &mut ended => return,
+            here = charge.held() => if !here { return },
         }
-    };
-    let (end, ended) = oneshot::channel::<()>();
-    let path = path.display().to_string();
-    let served = tokio::spawn(async move {
-        let ended = async { _ = ended.await };
-        if let Err(error) = socket::serve(socket, told, ended).await {
-            tracing::warn!("the socket `{path}` cannot be served: {error}");
+        match socket::bind(&path) {
+            Ok(socket) => {
+                if failed.take().is_some() {
+                    tracing::info!("flows and explain can be asked for now");
+                }
+                let mut over = false;
+                let end = async {
+                    tokio::select! {
+                        _ = &mut ended => over = true,
+                        () = charge.lost() => {}
+                    }
+                };
+                if let Err(error) = socket::serve(socket, told.clone(), end).await {
+                    tracing::warn!("the socket `{}` cannot be served: {error}", path.display());
+                }
+                if over {
+                    return;
+                }
+            }
+            Err(error) => {
+                let why = error.to_string();
+                if failed.as_ref() != Some(&why) {
+                    tracing::warn!("flows and explain cannot be asked for: {why}");
+                }
+                failed = Some(why);
+            }
         }
-    });
-    Some((end, served))
+        tokio::select! {
+            _ = &mut ended => return,
+            () = sleep(AGAIN) => {}
+        }
+    }
 }

@@ -5,6 +5,7 @@ use crate::args::{Output, Status};
 use hyper::StatusCode;
 use netsim_shared::diagnostic::Diagnostic;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -17,12 +18,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// When no agent answers.
 pub fn run(args: &Status) -> Result<u8, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
-    let asked = runtime.block_on(async { tokio::time::timeout(PATIENCE, ask(args)).await });
-    let status = asked.unwrap_or_else(|_| Err("it did not answer in time".to_owned()));
-    let status = status.map_err(|error| {
-        let error = Diagnostic::error(format!("no agent answers at {}: {error}", args.address));
-        Failure(vec![error.help("is it running? give --address if it was started with another --listen").to_string()])
+    let (code, body) = runtime.block_on(async {
+        match args.address {
+            Some(address) => ask_at(address).await,
+            None => {
+                let response = client::ask(&args.socket.socket, "/status", &[], PATIENCE).await?;
+                client::text(response).await.map_err(Failure::new)
+            }
+        }
     })?;
+    let status = match code {
+        StatusCode::OK => serde_json::from_str(&body).map_err(|_| Failure::new("what answers is no agent"))?,
+        // As long as it has nothing to show.
+        StatusCode::SERVICE_UNAVAILABLE => json!({"ready": false, "reasons": [body.trim()]}),
+        other => return Err(Failure::new(format!("what answers is no agent: it says {other}"))),
+    };
     let ready = status.get("ready").and_then(Value::as_bool).unwrap_or(false);
     print(&match args.output {
         Output::Json => format!("{status:#}\n"),
@@ -31,16 +41,17 @@ pub fn run(args: &Status) -> Result<u8, Failure> {
     Ok(if ready { OK } else { DIFFERS })
 }
 
-async fn ask(args: &Status) -> Result<Value, String> {
-    let stream = TcpStream::connect(args.address).await.map_err(|error| error.to_string())?;
-    let response = client::get(stream, &args.address.to_string(), "/status").await?;
-    let (code, body) = client::text(response).await?;
-    match code {
-        StatusCode::OK => serde_json::from_str(&body).map_err(|_| "what does is something else".to_owned()),
-        // As long as it has nothing to show.
-        StatusCode::SERVICE_UNAVAILABLE => Ok(json!({"ready": false, "reasons": [body.trim()]})),
-        other => Err(format!("what does is something else, and says {other}")),
-    }
+/// Asks where everybody may.
+async fn ask_at(address: SocketAddr) -> Result<(StatusCode, String), Failure> {
+    let asked = async {
+        let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+        client::text(client::get(stream, &address.to_string(), "/status").await?).await
+    };
+    let asked = tokio::time::timeout(PATIENCE, asked).await;
+    asked.unwrap_or_else(|_| Err("it did not answer in time".to_owned())).map_err(|error| {
+        let error = Diagnostic::error(format!("no agent answers at {address}: {error}"));
+        Failure(vec![error.help("is it running, and was it started with this --listen?").to_string()])
+    })
 }
 
 fn text(status: &Value, ready: bool) -> String {

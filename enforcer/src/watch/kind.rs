@@ -12,6 +12,7 @@ use kube::{Api, Client, Error};
 use netsim::load::live::chain;
 use netsim_shared::cluster::Key;
 use std::collections::{HashSet, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -148,6 +149,9 @@ impl<K: Kind> Watching<K> {
     }
 
     fn fail(&mut self, error: &watcher::Error) {
+        if was_silent(error) {
+            return;
+        }
         if K::OPTIONAL && status_of(error).is_some_and(|status| status.code == 404) {
             if self.is_absent() {
                 return;
@@ -209,13 +213,34 @@ impl<K: Kind> Watching<K> {
     }
 }
 
+/// Whether nothing was heard on a watch for as long as is waited. That need not be a failure: of kinds that never change
+/// not every server sends bookmarks. kube's watcher asks again at once, and a server that is gone shows by that.
+fn was_silent(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchFailed(Error::ReadEvents(error)) if timed_out(error))
+}
+
+/// Whether an error comes from a time that ran out, however often it was wrapped.
+fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    let wrapped = io.and_then(io::Error::get_ref).is_some_and(|inner| timed_out(inner));
+    wrapped || io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) || error.source().is_some_and(timed_out)
+}
+
 /// Whether a watch cannot go on from where it was, although kube's watcher would: it passes over a
 /// line that it cannot read, which may have been an event, and it asks for an expired revision
 /// again for ever when that was refused by status.
 fn has_lost_its_place(error: &watcher::Error) -> bool {
     // A line that is no event is taken for a status when it can be, since all fields of that are optional.
     let unread = matches!(error, watcher::Error::WatchFailed(Error::SerdeError(_) | Error::Api(_)));
-    unread || status_of(error).is_some_and(|status| status.code == 410)
+    unread || status_of(error).is_some_and(|status| status.code == 410 || is_of_the_future(status))
+}
+
+/// Whether the server has not come to the revision that a watch was to go on from: it was restored from a backup.
+fn is_of_the_future(status: &Status) -> bool {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    // Not every server gives a cause; the message is the same in all of them.
+    causes.any(|cause| cause.reason == "ResourceVersionTooLarge")
+        || status.code == 504 && status.message.contains("Too large resource version")
 }
 
 /// What the server said, if it was the server that refused.
@@ -227,5 +252,21 @@ fn status_of(error: &watcher::Error) -> Option<&Status> {
         | WatchFailed(Error::Api(status)) => Some(status),
         WatchError(status) => Some(status),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_known_through_its_wrappings() {
+        let out = || io::Error::from(io::ErrorKind::TimedOut);
+        let watch = |error| watcher::Error::WatchFailed(Error::ReadEvents(error));
+        assert!(was_silent(&watch(out())));
+        assert!(was_silent(&watch(io::Error::other(io::Error::other(out())))));
+        assert!(!was_silent(&watch(io::Error::other("reset"))));
+        // A list that nobody answers is a failure.
+        assert!(!was_silent(&watcher::Error::InitialListFailed(Error::ReadEvents(out()))));
     }
 }

@@ -71,6 +71,7 @@ pub fn to_text(known: &Known, now: Now) -> String {
 }
 
 /// Puts a text in place of a file: all of it or nothing, and on disk when this returns. Only its owner may read it.
+/// What could not be written to its end is taken away: on a full disk it would be in the way of others.
 ///
 /// # Errors
 /// When a file in that directory cannot be written.
@@ -84,9 +85,11 @@ pub fn write(path: &Path, text: &str) -> io::Result<()> {
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if let Err(error) = written.and_then(|()| std::fs::rename(&new, path)) {
+        _ = std::fs::remove_file(&new);
+        return Err(error);
+    }
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(directory)?.sync_all()
 }

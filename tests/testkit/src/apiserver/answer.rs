@@ -52,3 +52,18 @@ pub fn expired_list() -> Answer {
     body["metadata"] = json!({"continue": key_token(0, &Key::default())});
     Answer::Full { status: 410, body }
 }
+
+/// Too many requests at a time.
+pub fn turned_away(seconds: u32) -> Answer {
+    let mut body = status(429, "TooManyRequests", "too many requests, please try again later");
+    body["details"] = json!({"retryAfterSeconds": seconds});
+    Answer::Full { status: 429, body }
+}
+
+/// A revision that has not come yet.
+pub fn too_large_revision(message: &str) -> Answer {
+    let mut body = status(504, "Timeout", message);
+    let cause = json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"});
+    body["details"] = json!({"causes": [cause], "retryAfterSeconds": 1});
+    Answer::Full { status: 504, body }
+}

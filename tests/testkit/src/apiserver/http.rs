@@ -3,7 +3,7 @@
 use super::answer::Answer;
 use super::state::State;
 use super::traffic::{self, Traffic};
-use super::watch::{Next, Watch};
+use super::watch::{Cut, Next, Watch};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -40,9 +40,10 @@ fn connection(stream: TcpStream, state: &State) {
     // Small answers would wait for an acknowledgement otherwise.
     let _ = stream.set_nodelay(true);
     let Ok(write) = stream.try_clone() else { return };
-    let mut write = BufWriter::new(write);
+    let mut write = BufWriter::new(Paced { inner: write, state });
     let mut read = BufReader::new(stream);
     while let Ok(Some(request)) = read_request(&mut read) {
+        state.wait_thawed();
         if state.is_stopping() {
             break;
         }
@@ -54,9 +55,10 @@ fn connection(stream: TcpStream, state: &State) {
                 let packed = request.gzip.then(|| traffic::packed(&text)).flatten();
                 let sent = packed.as_deref().unwrap_or(text.as_bytes());
                 state.lock().traffic.list(Traffic::resource(&request.target), text.len(), sent.len());
-                whole(&mut write, status, "application/json", packed.is_some(), sent)
+                let retry_after = body["details"]["retryAfterSeconds"].as_u64();
+                whole(&mut write, status, "application/json", packed.is_some(), retry_after, sent)
             }
-            Answer::Text { status, text } => whole(&mut write, status, "text/plain", false, text.as_bytes()),
+            Answer::Text { status, text } => whole(&mut write, status, "text/plain", false, None, text.as_bytes()),
             Answer::Watch(watch) => stream_watch(&mut write, state, *watch),
         };
         if sent.is_err() || request.close {
@@ -67,9 +69,17 @@ fn connection(stream: TcpStream, state: &State) {
     let _ = read.get_ref().shutdown(Shutdown::Both);
 }
 
-fn whole(write: &mut impl Write, status: u16, kind: &str, packed: bool, body: &[u8]) -> io::Result<()> {
+fn whole(
+    write: &mut impl Write,
+    status: u16,
+    kind: &str,
+    packed: bool,
+    retry_after: Option<u64>,
+    body: &[u8],
+) -> io::Result<()> {
+    let retry_after = retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n")).unwrap_or_default();
     let head = format!(
-        "HTTP/1.1 {status} {}\r\nContent-Type: {kind}\r\n{}Content-Length: {}\r\n\r\n",
+        "HTTP/1.1 {status} {}\r\nContent-Type: {kind}\r\n{}{retry_after}Content-Length: {}\r\n\r\n",
         reason_phrase(status),
         if packed { "Content-Encoding: gzip\r\n" } else { "" },
         body.len()
@@ -92,6 +102,9 @@ fn chunks(write: &mut impl Write, state: &State, watch: &mut Watch) -> io::Resul
     loop {
         match watch.next(state) {
             Next::Line(line) => {
+                if let Some(cut) = watch.cut(state) {
+                    return half_a_line(write, line.as_bytes(), cut);
+                }
                 let line = state.spelled(line);
                 state.lock().traffic.event(watch.plural(), line.len() + 1);
                 write!(write, "{:x}\r\n{line}\n\r\n", line.len() + 1)?;
@@ -103,6 +116,42 @@ fn chunks(write: &mut impl Write, state: &State, watch: &mut Watch) -> io::Resul
             }
             Next::Cut => return Err(io::ErrorKind::ConnectionAborted.into()),
         }
+    }
+}
+
+/// Sends the first half of a line, and ends.
+fn half_a_line(write: &mut impl Write, line: &[u8], cut: Cut) -> io::Result<()> {
+    let half = &line[..line.len() / 2];
+    let promised = if cut == Cut::InOrder { half.len() } else { line.len() + 1 };
+    write!(write, "{promised:x}\r\n")?;
+    write.write_all(half)?;
+    if cut == Cut::InOrder {
+        write.write_all(b"\r\n0\r\n\r\n")?;
+        return write.flush();
+    }
+    write.flush()?;
+    Err(io::ErrorKind::ConnectionAborted.into())
+}
+
+/// Sends as slowly as a test wants.
+struct Paced<'s, W> {
+    inner: W,
+    state: &'s State,
+}
+
+impl<W: Write> Write for Paced<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let dribble = self.state.lock().faults.dribble;
+        let Some((most, pause)) = dribble else { return self.inner.write(bytes) };
+        if self.state.is_stopping() {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        thread::sleep(pause);
+        self.inner.write(&bytes[..bytes.len().min(most)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 
@@ -171,6 +220,7 @@ fn reason_phrase(status: u16) -> &'static str {
         415 => "Unsupported Media Type",
         422 => "Unprocessable Entity",
         429 => "Too Many Requests",
+        500 => "Internal Server Error",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         _ => "Status",

@@ -19,6 +19,7 @@ mod watch;
 mod write;
 
 pub use traffic::{Sent, packed};
+pub use watch::Cut;
 
 use serde_json::Value;
 use state::{Shared, State};
@@ -31,6 +32,9 @@ use store::Store;
 
 /// How long a test waits for something that should happen at once.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// All that a server knew at a time; made by [`ApiServer::backup`].
+pub struct Backup(Store);
 
 /// A running server; dropping it closes every connection and ends its threads.
 pub struct ApiServer {
@@ -222,6 +226,45 @@ impl ApiServer {
         self.state.change(|shared| shared.faults.failures.push((status, text.to_owned())));
     }
 
+    /// Answers 500 to all requests with a continue token, or no longer does so.
+    pub fn fail_continues(&self, fail: bool) {
+        self.state.change(|shared| shared.faults.failing_continues = fail);
+    }
+
+    /// Answers 429 to the next `n` requests, which are to come again after so many seconds.
+    pub fn turn_away_next(&self, n: usize, seconds: u32) {
+        self.state.change(|shared| shared.faults.turned_away = (n, seconds));
+    }
+
+    /// Neither answers nor sends anything, and leaves all connections open and takes new ones, until
+    /// [`Self::thaw`]: what a network does that loses all packets.
+    pub fn freeze(&self) {
+        self.state.change(|shared| shared.faults.frozen = true);
+    }
+
+    /// Goes on after [`Self::freeze`].
+    pub fn thaw(&self) {
+        self.state.change(|shared| shared.faults.frozen = false);
+    }
+
+    /// Sends so many bytes at a time, with a pause before each; or, without, as fast as it can.
+    pub fn dribble(&self, dribble: Option<(usize, Duration)>) {
+        self.state.change(|shared| shared.faults.dribble = dribble);
+    }
+
+    /// All that it knows.
+    pub fn backup(&self) -> Backup {
+        Backup(self.state.lock().store.clone())
+    }
+
+    /// Stops, and serves again what it knew at the time of a backup, from the revision of that time on: as a cluster
+    /// whose etcd was restored.
+    pub fn restart_from(&self, backup: &Backup) {
+        self.stop_serving();
+        self.state.change(|shared| shared.store = backup.0.clone());
+        self.resume();
+    }
+
     /// Closes all connections and refuses new ones until [`Self::resume`].
     pub fn stop_serving(&self) {
         self.state.set_stopping(true);
@@ -256,6 +299,11 @@ impl ApiServer {
     /// From now on tells new watches of an expired revision by HTTP status rather than by an event.
     pub fn expire_by_status(&self) {
         self.state.change(|shared| shared.faults.expires_by_status = true);
+    }
+
+    /// Ends each open watch of a resource, by its plural, in the middle of the line that it says next.
+    pub fn cut_next_line(&self, plural: &str, cut: Cut) {
+        self.state.change(|shared| shared.control.truncations.push((plural.to_owned(), cut)));
     }
 
     /// Breaks off all open watches, and comes back when they are gone.

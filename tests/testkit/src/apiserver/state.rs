@@ -1,6 +1,6 @@
 //! What all connections share, and how a request is answered.
 
-use super::answer::{Answer, expired_list, failure, full, no_such_path, not_found};
+use super::answer::{Answer, expired_list, failure, full, no_such_path, not_found, too_large_revision, turned_away};
 use super::discovery;
 use super::http::Request;
 use super::query::Query;
@@ -40,6 +40,14 @@ pub struct Faults {
     pub expirations: usize,
     pub drops: usize,
     pub failures: Vec<(u16, String)>,
+    /// How many requests get 429, and after how many seconds they are to come again.
+    pub turned_away: (usize, u32),
+    /// Requests with a continue token get 500.
+    pub failing_continues: bool,
+    /// Nothing is answered and nothing is sent, and connections stay.
+    pub frozen: bool,
+    /// How many bytes are sent at a time, and the pause before each.
+    pub dribble: Option<(usize, Duration)>,
     /// Watches from a compacted revision are refused by status, not by an event.
     pub expires_by_status: bool,
     /// Whole objects are sent to those who want metadata only.
@@ -95,6 +103,14 @@ impl State {
         self.change(|_| self.stopping.store(stopping, Ordering::SeqCst));
     }
 
+    /// Waits until anything is answered; at once if connections have to end.
+    pub fn wait_thawed(&self) {
+        let mut shared = self.lock();
+        while shared.faults.frozen && !self.is_stopping() {
+            shared = self.wait(shared, None);
+        }
+    }
+
     /// Answers a request.
     pub fn answer(&self, request: &Request) -> Answer {
         let mut shared = self.lock();
@@ -109,6 +125,10 @@ impl State {
         if !faults.failures.is_empty() {
             let (status, text) = faults.failures.remove(0);
             return Answer::Text { status, text };
+        }
+        if let (1.., seconds) = faults.turned_away {
+            faults.turned_away.0 -= 1;
+            return turned_away(seconds);
         }
         match method {
             "GET" => shared.answer(target, &request.accept),
@@ -167,6 +187,9 @@ impl Shared {
         if query.watch {
             return self.watch(kind, namespace, query);
         }
+        if query.from.is_some() && self.faults.failing_continues {
+            return failure(500, "InternalError", "etcdserver: request timed out");
+        }
         if query.from.is_some() && self.faults.expirations > 0 {
             self.faults.expirations -= 1;
             return expired_list();
@@ -199,7 +222,7 @@ impl Shared {
         let asked = query.revision.unwrap_or(0);
         if asked > self.store.revision() {
             let message = format!("Too large resource version: {asked}, current: {}", self.store.revision());
-            return failure(504, "Timeout", &message);
+            return too_large_revision(&message);
         }
         let from_the_past = asked > 0 && !query.initial_events;
         if from_the_past && asked < self.store.compacted() && self.faults.expires_by_status {

@@ -35,6 +35,7 @@ const BUILT_IN: [(&str, &str, &str, &str, bool); 20] = [
 ];
 
 /// One kind and its objects.
+#[derive(Clone)]
 pub struct Kind {
     pub group: String,
     pub version: String,
@@ -51,6 +52,7 @@ pub struct Kind {
 }
 
 /// What an object is from a revision on; `None`: deleted.
+#[derive(Clone)]
 struct Version {
     revision: u64,
     object: Option<Arc<Value>>,
@@ -84,6 +86,7 @@ pub enum Change {
 }
 
 /// One change, as a watch tells it.
+#[derive(Clone)]
 pub struct Event {
     pub revision: u64,
     /// The index of its kind.
@@ -104,6 +107,7 @@ pub enum Refusal {
 }
 
 /// The objects, with the revision counter that lists and watches go by.
+#[derive(Clone)]
 pub struct Store {
     kinds: Vec<Kind>,
     revision: u64,

@@ -19,12 +19,23 @@ pub struct Control {
     pub bookmarks: usize,
     /// Lines that are put into open watches: the plural of the resource, the line.
     pub lines: Vec<(String, String)>,
+    /// The plurals of resources whose watches were to be cut in the middle of a line.
+    pub truncations: Vec<(String, Cut)>,
     /// New and open watches end in order, at once.
     pub ending: bool,
     /// The watches that are open.
     pub open: Vec<Open>,
     /// How many watches were opened so far.
     pub opened: usize,
+}
+
+/// How a watch ends in the middle of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// The stream ends in order, as by a proxy that has had enough.
+    InOrder,
+    /// The connection breaks off.
+    Broken,
 }
 
 /// A watch that is open, as seen from outside.
@@ -56,6 +67,7 @@ pub struct Watch {
     ends: Option<Instant>,
     cuts_seen: usize,
     lines_seen: usize,
+    truncations_seen: usize,
 }
 
 /// What comes next on a watch.
@@ -83,6 +95,7 @@ impl Watch {
             ends: query.timeout.map(|timeout| Instant::now() + timeout),
             cuts_seen: control.cuts,
             lines_seen: control.lines.len(),
+            truncations_seen: control.truncations.len(),
             query,
         };
         let bookmarks_seen = if watch.query.bookmarks { control.bookmarks } else { usize::MAX };
@@ -144,6 +157,7 @@ impl Watch {
                 return Next::Cut;
             }
             if !shared.control.held
+                && !shared.faults.frozen
                 && let Some(next) = self.ready(&mut shared)
             {
                 // Somebody may wait until it is on its way.
@@ -198,6 +212,15 @@ impl Watch {
             return Some(Next::Line(self.bookmark(store, Value::Null)));
         }
         None
+    }
+
+    /// Whether the line that is next is to be cut.
+    pub fn cut(&mut self, state: &State) -> Option<Cut> {
+        let shared = state.lock();
+        let new = shared.control.truncations.get(self.truncations_seen..).unwrap_or_default();
+        let cut = new.iter().find(|(plural, _)| *plural == self.plural).map(|(_, cut)| *cut);
+        self.truncations_seen = shared.control.truncations.len();
+        cut
     }
 
     /// It is over.
