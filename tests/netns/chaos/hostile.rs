@@ -321,7 +321,8 @@ fn hostile() {
 }
 
 fn greedy() {
-    let (policies, blocks) = if whole().is_some() { (100, 2000) } else { (5, 100) };
+    let many = std::env::var("NETSIM_GREEDY_POLICIES").ok().map(|n| n.parse().expect("a number of policies"));
+    let (policies, blocks) = many.map_or((5, 100), |policies| (policies, 2000));
     let cluster = cluster();
     let (agent, api) = (&cluster.agents[NODE], &cluster.api);
     let (before, alone, rss) = (held(agent), change(&cluster), memory(agent, "VmRSS:"));
