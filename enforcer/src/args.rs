@@ -464,7 +464,7 @@ pub struct Explain {
     /// Who connects: NS/POD or an address
     #[arg(value_name = "SOURCE")]
     pub source: String,
-    /// To whom and on which port: NS/POD:80, [fd00::1]:53/UDP; TCP unless said
+    /// To whom and on which port: NS/POD:80, 10.0.0.1:53/UDP; TCP unless said
     #[arg(value_name = "DESTINATION:PORT")]
     pub destination: String,
     /// The form of the answer

@@ -523,7 +523,7 @@ pub fn group_chain(direction: Direction, group: GroupId, family: Family) -> Name
     format!("{direction}{}_group{group}", frame::digit(family)).into()
 }
 
-/// The direction and group of a name that [`group_chain`] gave.
+/// The direction and group of a name that `group_chain` gave.
 pub fn group_of_chain(name: &str) -> Option<(Direction, GroupId)> {
     let (start, group) = name.rsplit_once("_group")?;
     let direction = Direction::ALL
