@@ -317,7 +317,10 @@ fn definition() {
     cluster.api.wait_for_objects("the status", "egressdomainpolicies", |policies| !nodes(policies).is_empty());
     let [entry] = &nodes(&cluster.api.objects("egressdomainpolicies"))[..] else { panic!("one node") };
     assert_eq!((&entry["name"], &entry["conditions"][0]["type"]), (&json!("node-2"), &json!("UnsupportedWildcard")));
-    cluster.api.wait_for_objects("the event", "events", |events| events.len() == 1);
+    // Pods whose connections are denied have Events, too.
+    let of_policies =
+        |events: &[Value]| events.iter().filter(|event| event["regarding"]["kind"] == "EgressDomainPolicy").count();
+    cluster.api.wait_for_objects("the event", "events", |events| of_policies(events) == 1);
     // What cannot be read isolates as well.
     cluster.api.apply(names(json!(["10.0.0.1"])));
     cluster.agents["node-2"].wait_message("`10.0.0.1` is an address");
